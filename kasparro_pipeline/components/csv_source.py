@@ -1,0 +1,107 @@
+"""The component for CSV files: one dynamic partition a file, and a sensor that lists them."""
+
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from kasparro_pipeline.components.component import Automation, SourceComponent
+from kasparro_pipeline.components.resources import Warehouse
+from kasparro_pipeline.components.settings import PipelineSettings
+from kasparro_pipeline.components.source import Extraction, Source
+from kasparro_pipeline.components.source_spec import SourceSpec
+from kasparro_pipeline.extract import csv_files
+from kasparro_pipeline.extract.csv_files import CsvFiles
+from kasparro_pipeline.extract.documents import KnownDocument, PartialDocument, Request
+from kasparro_pipeline.warehouse import raw
+from kasparro_pipeline.warehouse.ledger import Connection, Hold
+
+MAX_RUNS_A_TICK = 25
+"""Runs that one tick of the sensor requests; the next tick goes on."""
+
+
+class CsvSourceSpec(SourceSpec, CsvFiles):
+    """Rows of CSV files."""
+
+    check_every: timedelta = Field(default=timedelta(seconds=30), ge=timedelta(seconds=5))
+    """How often the folder is listed (ISO 8601)."""
+
+
+class _Csv(Source):
+    """A folder of CSV files as a source."""
+
+    kind = "csv"
+
+    def __init__(self, name: str, spec: CsvSourceSpec) -> None:
+        super().__init__(name, spec)
+        self.spec = spec
+        self._partitions = dg.DynamicPartitionsDefinition(name=f"{name}_files")
+
+    @property
+    def partitions(self) -> dg.DynamicPartitionsDefinition:
+        """One partition a file, named like it."""
+        return self._partitions
+
+    @property
+    def uri(self) -> str:
+        """The files."""
+        return self.spec.files
+
+    def extract(self, connection: Connection, hold: Hold, launched_on: date) -> Extraction:
+        """The rows of the partition's file, behind what an interrupted run of the same bytes has stored."""
+
+        def known(location: str) -> KnownDocument | None:
+            return raw.known_document(connection, self.name, location)
+
+        def partial(location: str) -> PartialDocument | None:
+            return raw.partial_document(connection, self.name, location)
+
+        request = Request(today=launched_on, known=known, partial=partial)
+        batches = csv_files.extract(self.spec, hold.partition_key, request)
+        return Extraction(batches, incremental=False)
+
+    def news(self, connection: Connection) -> list[tuple[str, str]]:
+        """The files whose bytes are not the newest document of their name, each with a key for its run."""
+        found = []
+        for file in csv_files.list_files(self.spec):
+            known = raw.known_document(connection, self.name, file.name)
+            sha = csv_files.digest_of(file.path)
+            if known is None or known.sha256 != sha:
+                # the document that it follows is part of the key: a file that returns to older bytes is news
+                found.append((file.name, f"{file.name}@{sha.hex()[:16]}@{known.id if known else 0}"))
+        return found
+
+
+class CsvSource(SourceComponent):
+    """Rows of CSV files, one partition a file, whenever a file is new or changed."""
+
+    spec_class = CsvSourceSpec
+
+    def source(self, name: str) -> Source:
+        """The CSV source under its name."""
+        return _Csv(name, self.spec)
+
+    def automation(self, source: Source, job: Any) -> list[Automation]:  # noqa: ANN401 - Dagster's job
+        """A sensor that adds a partition a file, and requests a run for each new content."""
+        assert isinstance(source, _Csv)  # noqa: S101 - made by `source` above
+
+        @dg.sensor(
+            name=f"{source.name}_sensor",
+            job=job,
+            minimum_interval_seconds=int(self.spec.check_every.total_seconds()),
+            default_status=dg.DefaultSensorStatus.RUNNING
+            if PipelineSettings().automation == "on"
+            else dg.DefaultSensorStatus.STOPPED,
+        )
+        def files_changed(warehouse: Warehouse) -> dg.SensorResult | dg.SkipReason:
+            with warehouse.connect() as connection:
+                news = source.news(connection)[:MAX_RUNS_A_TICK]
+            if not news:
+                return dg.SkipReason("no new or changed file")
+            return dg.SensorResult(
+                run_requests=[dg.RunRequest(run_key=key, partition_key=name) for name, key in news],
+                dynamic_partitions_requests=[source.partitions.build_add_request([name for name, _ in news])],
+            )
+
+        return [files_changed]

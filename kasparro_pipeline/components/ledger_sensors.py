@@ -1,0 +1,31 @@
+"""Closes in the ledger the runs that could not do it themselves: killed, timed out, cancelled."""
+
+import dagster as dg
+
+from kasparro_pipeline.components.resources import Warehouse
+from kasparro_pipeline.warehouse import ledger
+
+
+@dg.run_failure_sensor(
+    name="close_failed_runs",
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=15,
+    description="Closes failed runs in the ledger that a dead process left open.",
+)
+def close_failed_runs(context: dg.RunFailureSensorContext, warehouse: Warehouse) -> None:
+    """Close a run that Dagster found dead, unless it closed itself."""
+    with warehouse.connect() as connection:
+        ledger.close(connection, context.dagster_run.run_id, "failed", context.failure_event.message)
+
+
+@dg.run_status_sensor(
+    name="close_cancelled_runs",
+    run_status=dg.DagsterRunStatus.CANCELED,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=15,
+    description="Closes cancelled runs in the ledger that could not do it themselves.",
+)
+def close_cancelled_runs(context: dg.RunStatusSensorContext, warehouse: Warehouse) -> None:
+    """Close a run that was cancelled, unless it closed itself."""
+    with warehouse.connect() as connection:
+        ledger.close(connection, context.dagster_run.run_id, "cancelled", "cancelled in Dagster")

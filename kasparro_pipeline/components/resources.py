@@ -1,0 +1,32 @@
+"""The resources that assets ask for."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from kasparro_pipeline.warehouse import connection, migrate
+from kasparro_pipeline.warehouse.ledger import Connection
+from kasparro_pipeline.warehouse.settings import WarehouseSettings
+
+
+class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagster leaves its parameter to runtime
+    """Opens connections to the warehouse. Without a URL, DATABASE_URL of the environment or `.env` counts."""
+
+    database_url: str | None = None
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """A connection to a migrated warehouse, closed at the end.
+
+        Raises:
+            WarehouseNotConfiguredError: no URL is set.
+            MigrationsPendingError: the database is at another revision.
+            psycopg.OperationalError: the server cannot be reached.
+        """
+        settings = WarehouseSettings()
+        if self.database_url is not None:
+            settings = WarehouseSettings.model_validate({"DATABASE_URL": self.database_url})
+        with connection.connect(settings) as open_connection:
+            migrate.require_head(open_connection)
+            yield open_connection

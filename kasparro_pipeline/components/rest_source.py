@@ -1,0 +1,103 @@
+"""The component for REST APIs: daily partitions and a schedule."""
+
+from datetime import UTC, date
+from typing import Any
+
+import dagster as dg
+import requests
+from pydantic import Field
+
+from kasparro_pipeline.components.component import Automation, SourceComponent
+from kasparro_pipeline.components.daily import daily_partitions, require_current
+from kasparro_pipeline.components.settings import PipelineSettings
+from kasparro_pipeline.components.source import Extraction, Source
+from kasparro_pipeline.components.source_spec import UpstreamSpec
+from kasparro_pipeline.extract.documents import KnownDocument, Request
+from kasparro_pipeline.extract.rest import RestExtraction, RestRequests, lookback_of
+from kasparro_pipeline.warehouse import checkpoints, raw
+from kasparro_pipeline.warehouse.ledger import Connection, Hold
+
+
+class RestSourceSpec(UpstreamSpec, RestRequests):
+    """Records from a REST API."""
+
+    base_url: str = Field(pattern=r"^https?://[^/\s]+")
+    """Address of the API; `path` is added to it."""
+    schedule: str = "0 * * * *"
+    """When the current day is extracted: a cron expression, in UTC."""
+
+
+class _Rest(Source):
+    """A REST API as a source."""
+
+    kind = "rest"
+
+    def __init__(self, name: str, spec: RestSourceSpec) -> None:
+        super().__init__(name, spec)
+        self.spec = spec
+        self.base_url = PipelineSettings().base_url(spec.base_url, spec.sandbox)
+        self._partitions = daily_partitions(spec.start_date)
+
+    @property
+    def partitions(self) -> dg.DailyPartitionsDefinition:
+        """One partition a day."""
+        return self._partitions
+
+    @property
+    def uri(self) -> str:
+        """The endpoint."""
+        return self.base_url + self.spec.path
+
+    def extract(self, connection: Connection, hold: Hold, launched_on: date) -> Extraction:
+        """Incrementally from the checkpoint for the current day; a past day by its date window.
+
+        Raises:
+            PermanentUpstreamError: a past day, and the upstream keeps no history.
+        """
+        day = date.fromisoformat(hold.partition_key)
+        current = day == launched_on
+        if not current and self.spec.date_window is None:
+            require_current(self.name, hold.partition_key, launched_on)
+
+        def known(location: str) -> KnownDocument | None:
+            return raw.known_document(connection, self.name, location)
+
+        request = Request(
+            today=day,
+            days=None if current else (day, day),
+            source_cursor=checkpoints.read_cursor(connection, self.name),
+            progress=checkpoints.read_cursor(connection, self.name, hold.partition_key),
+            known=known,
+        )
+        batches = RestExtraction(self.spec, self.base_url, request, self.spec.http, requests.Session())
+        incremental = current and self.spec.date_window is not None
+        return Extraction(batches, incremental, lookback_of(self.spec))
+
+
+class RestSource(SourceComponent):
+    """Records from a REST API, one partition a day, on a schedule."""
+
+    spec_class = RestSourceSpec
+
+    def source(self, name: str) -> Source:
+        """The REST source under its name."""
+        return _Rest(name, self.spec)
+
+    def automation(self, source: Source, job: Any) -> list[Automation]:  # noqa: ANN401 - Dagster's job
+        """A schedule that asks for the current day."""
+
+        @dg.schedule(
+            name=f"{source.name}_schedule",
+            cron_schedule=self.spec.schedule,
+            job=job,
+            execution_timezone="UTC",
+            default_status=dg.DefaultScheduleStatus.RUNNING
+            if PipelineSettings().automation == "on"
+            else dg.DefaultScheduleStatus.STOPPED,
+        )
+        def current_day(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+            return dg.RunRequest(
+                partition_key=context.scheduled_execution_time.astimezone(UTC).date().isoformat()
+            )
+
+        return [current_day]

@@ -1,0 +1,56 @@
+"""A source as the Dagster side sees it: names, partitions, and how to extract one of them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Literal
+
+import dagster as dg
+
+from kasparro_pipeline.components.source_spec import SourceSpec
+from kasparro_pipeline.extract.documents import Batch
+from kasparro_pipeline.warehouse.ledger import Connection, Hold
+
+Layer = Literal["raw", "validated", "unified"]
+LAYERS: tuple[Layer, ...] = ("raw", "validated", "unified")
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """An extraction under way, and what its last cursor stands for."""
+
+    batches: Iterable[Batch]
+    incremental: bool
+    """Whether the last cursor is where the source's next extraction starts."""
+    lookback_window: timedelta | None = None
+
+
+class Source(ABC):
+    """One upstream. A kind of source is a subclass that knows its partitions and its extractor."""
+
+    kind: str
+    """rest, csv or feed."""
+
+    def __init__(self, name: str, spec: SourceSpec) -> None:
+        self.name = name
+        self.contract = spec.contract()
+        self.common = spec
+
+    @property
+    @abstractmethod
+    def partitions(self) -> dg.PartitionsDefinition[str]:
+        """The partitions that the three assets share."""
+
+    @property
+    @abstractmethod
+    def uri(self) -> str:
+        """Where the source's data comes from, for people."""
+
+    @abstractmethod
+    def extract(self, connection: Connection, hold: Hold, launched_on: date) -> Extraction:
+        """Begin the extraction of the held partition, for a run launched on that day (UTC)."""
+
+    def key(self, layer: Layer) -> dg.AssetKey:
+        """The asset key of one layer."""
+        return dg.AssetKey([layer, self.name])

@@ -1,0 +1,129 @@
+"""The three steps of a source as plain functions: extract to raw, validate raw, merge validated.
+
+They join extract, contract and warehouse; each row passes through once. What Dagster makes of them (assets,
+metadata, retries) belongs to `assets`.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import timedelta
+
+from kasparro_pipeline.contract.drift import Profile
+from kasparro_pipeline.contract.spec import Contract
+from kasparro_pipeline.contract.validation import (
+    Outcome,
+    Reason,
+    Rejected,
+    Validated,
+    Validator,
+    compile_validator,
+    winners,
+)
+from kasparro_pipeline.extract import records
+from kasparro_pipeline.extract.documents import Batch
+from kasparro_pipeline.extract.unreadable import UnreadableRecordError
+from kasparro_pipeline.warehouse import checkpoints, contracts, raw, unified, validated
+from kasparro_pipeline.warehouse.ledger import Connection, Hold
+from kasparro_pipeline.warehouse.raw import StoredBatch
+from kasparro_pipeline.warehouse.validated import RejectedRow, ValidatedRow
+
+BATCH_SIZE = 20_000
+"""Records that are validated or merged in one transaction."""
+
+logger = logging.getLogger(__name__)
+
+
+def extract_to_raw(
+    connection: Connection,
+    hold: Hold,
+    batches: Iterable[Batch],
+    *,
+    incremental: bool,
+    lookback_window: timedelta | None = None,
+) -> None:
+    """Store every batch as it comes (P1, P4).
+
+    `incremental` says that the last batch's cursor is the source's own, where the next extraction starts.
+    """
+    location, profile = None, Profile()
+    for batch in batches:
+        if batch.document is not None and batch.document.location != location:
+            location = batch.document.location
+            partial = raw.partial_document(connection, hold.source, location)
+            resumed = partial is not None and partial.sha256 == batch.document.sha256
+            profile = Profile.of([partial.profile]) if partial is not None and resumed else Profile()
+            profile.text_only = batch.document.layout["format"] != "json"
+        for record in batch.records:
+            profile.observe(record.value)
+        counts = raw.store(
+            connection,
+            hold,
+            batch,
+            profile=profile.as_json(),
+            source_cursor=batch.cursor if batch.done and incremental else None,
+            lookback_window=lookback_window,
+        )
+        logger.info(
+            "%s: %s",
+            batch.document.location if batch.document else "not modified",
+            ", ".join(f"{name} {count}" for name, count in counts.items() if count) or "nothing new",
+        )
+
+
+def validate_raw(connection: Connection, hold: Hold, contract: Contract, *, whole: bool) -> None:
+    """Give each raw record of the partition its outcome (P2).
+
+    Takes up what has none yet; all of it if `whole`, or if the contract changed since.
+    """
+    version = contracts.version_of(connection, hold, contract.digest(), contract.as_json())
+    progress = checkpoints.progress(connection, hold)
+    if whole or progress.contract_version not in (None, version):
+        checkpoints.restart(connection, hold)
+        progress = checkpoints.progress(connection, hold)
+    validate = compile_validator(contract)
+    for batch in raw.batches(connection, hold, after=progress.validated_through, size=BATCH_SIZE):
+        kept, rejected = _judge(batch, validate)
+        counts = validated.store(
+            connection, hold, batch.document_id, version, kept, rejected, through=batch.records[-1].raw_id
+        )
+        logger.info("document %d: %s", batch.document_id, ", ".join(f"{k} {v}" for k, v in counts.items()))
+
+
+def merge_validated(connection: Connection, hold: Hold, *, whole: bool) -> None:
+    """Merge the partition's validated records that are not merged yet; all of them if `whole`."""
+    through: int | None = 0 if whole else checkpoints.progress(connection, hold).unified_through
+    while through is not None:
+        through = unified.merge_next(connection, hold, after=through, size=BATCH_SIZE)
+
+
+def _judge(batch: StoredBatch, validate: Validator) -> tuple[list[ValidatedRow], list[RejectedRow]]:
+    passed: list[tuple[int, Validated]] = []
+    rejected: list[RejectedRow] = []
+    for record in batch.records:
+        outcome = _outcome(record.payload, batch, validate)
+        if isinstance(outcome, Validated):
+            passed.append((record.raw_id, outcome))
+        else:
+            reasons = [asdict(reason) for reason in outcome.reasons]
+            rejected.append(RejectedRow(record.raw_id, outcome.source_id, reasons))
+    winner = winners(passed)
+    kept = [
+        ValidatedRow(
+            raw_id,
+            record.source_id,
+            record.version,
+            record.columns,
+            record.content_hash,
+            superseded_by=None if winner[record.source_id] == raw_id else winner[record.source_id],
+        )
+        for raw_id, record in passed
+    ]
+    return kept, rejected
+
+
+def _outcome(payload: bytes, batch: StoredBatch, validate: Validator) -> Outcome:
+    try:
+        return validate(records.read(payload, batch.layout), batch.context)
+    except UnreadableRecordError as error:
+        return Rejected(None, (Reason("record", error.rule, None, str(error)),))

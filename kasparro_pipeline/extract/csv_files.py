@@ -1,0 +1,245 @@
+"""Extraction from CSV files: a file is a document, a row is a record, and its payload is the row's own bytes.
+
+Cells are text; an empty one is null. Dialects and encodings are declared, not guessed.
+"""
+
+import csv
+import glob
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from pydantic import Field
+
+from kasparro_pipeline.contract.mapping import is_encodable
+from kasparro_pipeline.contract.spec import StrictModel
+from kasparro_pipeline.extract.documents import Batch, Document, RawRecord, Request
+from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError
+from kasparro_pipeline.extract.json_records import encoding_of
+from kasparro_pipeline.extract.unreadable import UnreadableRecordError
+
+BATCH_ROWS = 20_000
+"""Rows that are stored in one transaction. Fixed: a batch is also what decides which duplicate wins."""
+MAX_FIELD = 16 * 1024 * 1024
+"""Characters of one cell."""
+SETTLE_SECONDS = 2
+"""A file that was written to within this time may still grow, and is left for later."""
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+class CsvFiles(StrictModel):
+    """Which files, and how they are written."""
+
+    files: str
+    """A path with wildcards (`data/coin_reference/*.csv`; `**` for folders below), from the project."""
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    """What separates cells."""
+    quote: str = Field(default='"', min_length=1, max_length=1)
+    """What encloses a cell that holds a delimiter or a line break."""
+    encoding: str | None = None
+    """Default: UTF-8, or what a byte order mark says."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A file of the listing. `name` is its path below the folder that the wildcards start in."""
+
+    name: str
+    path: Path
+    size: int
+    modified_ns: int
+
+
+def list_files(spec: CsvFiles) -> list[FoundFile]:
+    """The files, by name. Those that may still grow are left out.
+
+    Raises:
+        PermanentUpstreamError: the folder does not exist, which is not the same as holding no file.
+    """
+    folder = _folder(spec.files)
+    if not folder.is_dir():
+        raise PermanentUpstreamError("the folder does not exist; create it or correct `files`", str(folder))
+    found = []
+    newest = datetime.now(UTC).timestamp() - SETTLE_SECONDS
+    for name in glob.iglob(spec.files, recursive=True):  # noqa: PTH207 - a pattern, possibly absolute
+        path = Path(name)
+        if not path.is_file():
+            continue
+        state = path.stat()
+        if state.st_mtime <= newest:
+            found.append(
+                FoundFile(path.relative_to(folder).as_posix(), path, state.st_size, state.st_mtime_ns)
+            )
+    return sorted(found, key=lambda file: file.name)
+
+
+def path_of(spec: CsvFiles, name: str) -> Path:
+    """The path of a listed file.
+
+    Raises:
+        PermanentUpstreamError: the name leads out of the source's folder.
+    """
+    folder = _folder(spec.files)
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise PermanentUpstreamError("the file is outside the source's folder", name)
+    return path
+
+
+def digest_of(path: Path) -> bytes:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def extract(spec: CsvFiles, name: str, request: Request) -> Iterator[Batch]:
+    """The batches of one file, behind what an interrupted extraction of the same bytes has stored.
+
+    Raises:
+        PermanentUpstreamError: no such file, no header, a column name that comes twice, an unknown encoding.
+        TransientUpstreamError: the file changed while it was read.
+    """
+    path = path_of(spec, name)
+    if not path.is_file():
+        raise PermanentUpstreamError("the file is gone; its records stay as they are", str(path))
+    before, sha = path.stat(), digest_of(path)
+    known, partial = request.known(name), request.partial(name)
+    if known is not None and known.sha256 == sha:
+        yield Batch(None, [], {"sha256": sha.hex()}, done=True)
+        return
+    skip = partial.records if partial is not None and partial.sha256 == sha else 0
+    with path.open("rb") as file:
+        encoding = spec.encoding or encoding_of(file.read(4))
+    try:
+        text = path.open(encoding=encoding, errors="surrogateescape", newline="")
+    except LookupError as error:
+        raise PermanentUpstreamError(f"unknown encoding {encoding!r}", str(path)) from error
+    with text:
+        lines = _Lines(text)
+        columns = _header(next(_reader(lines, spec), None), path)
+        lines.take()
+        layout = {
+            "format": "csv",
+            "columns": columns,
+            "delimiter": spec.delimiter,
+            "quote": spec.quote,
+            "encoding": encoding.removesuffix("-sig"),
+        }
+        found = Document(
+            name, before.st_size, sha, datetime.now(UTC), layout, _context(name), {"path": path.as_posix()}
+        )
+        for records, complete in _batches(lines, spec, layout, skip):
+            if complete:
+                _require_unchanged(path, before)
+            cursor = {"sha256": sha.hex(), "records": records[-1].position + 1 if records else skip}
+            yield Batch(found, records, cursor, complete=complete, done=complete)
+
+
+def read(payload: bytes, layout: Mapping[str, Any]) -> dict[str, str | None]:
+    """The cells of one stored row by column name.
+
+    Raises:
+        UnreadableRecordError: more or fewer cells than columns, or quotes that do not end.
+    """
+    text = payload.decode(layout["encoding"], "surrogateescape")
+    try:
+        rows = list(csv.reader([text], delimiter=layout["delimiter"], quotechar=layout["quote"], strict=True))
+    except csv.Error as error:
+        raise UnreadableRecordError(
+            "csv_quotes", f"the row's quotes are not closed or stray: {error}"
+        ) from error
+    return _cells(rows[0] if rows else [], layout["columns"])
+
+
+def _cells(row: list[str], columns: list[str]) -> dict[str, str | None]:
+    if len(row) != len(columns):
+        raise UnreadableRecordError("ragged_row", f"the row has {len(row)} cells, the header {len(columns)}")
+    return {column: cell or None for column, cell in zip(columns, row, strict=True)}
+
+
+class _Lines:
+    """Hands lines to the CSV reader and keeps those of the row under way: the row's own text."""
+
+    def __init__(self, text: TextIO) -> None:
+        self._text = text
+        self._row: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._text:
+            self._row.append(line)
+            yield line
+
+    def take(self) -> str:
+        """The text of the row that was just read."""
+        row, self._row = "".join(self._row), []
+        return row
+
+
+def _reader(lines: _Lines, spec: CsvFiles) -> Iterator[list[str]]:
+    csv.field_size_limit(MAX_FIELD)
+    return csv.reader(iter(lines), delimiter=spec.delimiter, quotechar=spec.quote)
+
+
+def _batches(
+    lines: _Lines, spec: CsvFiles, layout: dict[str, Any], skip: int
+) -> Iterator[tuple[list[RawRecord], bool]]:
+    batch: list[RawRecord] = []
+    position = 0
+    for row in _reader(lines, spec):
+        text = lines.take()
+        if not row:
+            continue  # a blank line is no record
+        if position >= skip:
+            if len(batch) == BATCH_ROWS:
+                yield batch, False
+                batch = []
+            batch.append(_record(position, text, row, layout))
+        position += 1
+    yield batch, True
+
+
+def _record(position: int, text: str, row: list[str], layout: dict[str, Any]) -> RawRecord:
+    payload = text.encode(layout["encoding"], "surrogateescape")
+    try:
+        return RawRecord(position, payload, _cells(row, layout["columns"]))
+    except UnreadableRecordError:
+        # kept like any other; validation meets the same error and says so
+        return RawRecord(position, payload, None)
+
+
+def _header(row: list[str] | None, path: Path) -> list[str]:
+    if not row:
+        raise PermanentUpstreamError("the file has no header row", str(path))
+    columns = [name.strip() or f"column_{number}" for number, name in enumerate(row, start=1)]
+    if any("\x00" in name or not is_encodable(name) for name in columns):
+        raise PermanentUpstreamError(
+            "the header holds NUL or bytes that the encoding does not have; set `encoding`", str(path)
+        )
+    doubled = sorted({name for name in columns if columns.count(name) > 1})
+    if doubled:
+        raise PermanentUpstreamError(
+            f"columns that come twice in the header: {', '.join(doubled)}", str(path)
+        )
+    return columns
+
+
+def _context(name: str) -> dict[str, str]:
+    day = _DAY.search(name)
+    return {"file": name} | ({"file_date": day.group()} if day else {})
+
+
+def _require_unchanged(path: Path, before: os.stat_result) -> None:
+    after = path.stat()
+    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        raise TransientUpstreamError("the file changed while it was read", str(path))
+
+
+def _folder(pattern: str) -> Path:
+    parts = Path(pattern).parts
+    first_wildcard = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+    return Path(*parts[:first_wildcard])

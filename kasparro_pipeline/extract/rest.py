@@ -1,0 +1,235 @@
+"""Extraction from a REST API: which requests to send, in which order, and how far that has come.
+
+One answer is one document. Requests are repeated for each value of `for_each`, each through its pages; the
+cursor after a page names the next one, so that an interrupted extraction goes on where it stopped.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, Literal
+
+import requests
+from pydantic import Field
+
+from kasparro_pipeline.contract.mapping import value_at
+from kasparro_pipeline.contract.spec import StrictModel
+from kasparro_pipeline.extract import json_records
+from kasparro_pipeline.extract.documents import Batch, Cursor, Document, RawRecord, Request, sha256
+from kasparro_pipeline.extract.errors import PermanentUpstreamError
+from kasparro_pipeline.extract.http import HttpSettings, Response, fetch
+
+
+class SinglePage(StrictModel):
+    """The whole list comes in one answer."""
+
+    type: Literal["single_page"] = "single_page"
+    """`single_page`"""
+
+
+class PageNumber(StrictModel):
+    """Numbered pages, until one is empty."""
+
+    type: Literal["page_number"]
+    """`page_number`"""
+    page_param: str = "page"
+    """Query parameter that carries the number."""
+    first_page: int = 1
+    """Number of the first page."""
+    max_pages: int = Field(default=1000, ge=1)
+    """More pages than this is an error, since the upstream may never end."""
+
+
+class ForEach(StrictModel):
+    """Repeats the request for each of some values."""
+
+    param: str
+    """Name of the value: `{name}` in the path stands for it, a contract reads it as `$document.<name>`."""
+    values: tuple[str, ...] = Field(min_length=1)
+    """The values."""
+
+
+class DateWindow(StrictModel):
+    """The upstream keeps history and answers for a range of days."""
+
+    start_param: str
+    """Query parameter of the first day, `YYYY-MM-DD`."""
+    end_param: str
+    """Query parameter of the last day, inclusive."""
+    cursor: str
+    """Path of a record's own day or instant: the newest one seen is where the next extraction starts."""
+    lookback_window: timedelta = timedelta(days=1)
+    """How far before the cursor the next extraction starts: for records that come late or change."""
+
+
+class RestRequests(StrictModel):
+    """What is asked of the API."""
+
+    path: str
+    """Path of the endpoint, below `base_url`."""
+    params: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """Query parameters of every request."""
+    headers: dict[str, str] = Field(default_factory=dict)
+    """Headers of every request."""
+    records: str = ""
+    """Where the list of records is in an answer: keys joined by dots. Default: the answer is the list."""
+    paginator: SinglePage | PageNumber = Field(default=SinglePage(), discriminator="type")
+    """How a list goes on."""
+    for_each: ForEach | None = None
+    """Repeats the requests for each of some values."""
+    date_window: DateWindow | None = None
+    """Set where a past day can be asked for again; without it only the current day's partition runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Position:
+    """The next request to send: which value of `for_each`, which page."""
+
+    item: int
+    page: int
+
+
+@dataclass(slots=True)
+class _Page:
+    """What one request gave, reduced to what decides how to go on."""
+
+    response: Response
+    location: str
+    document: Document | None
+    records: list[RawRecord]
+    record_count: int
+
+
+class RestExtraction:
+    """One extraction of a REST source; iterate it to get its batches."""
+
+    def __init__(
+        self,
+        spec: RestRequests,
+        base_url: str,
+        request: Request,
+        http: HttpSettings,
+        session: requests.Session,
+    ) -> None:
+        self._spec, self._base_url, self._request = spec, base_url.rstrip("/"), request
+        self._http, self._session = http, session
+        self._days = self._window()
+        self._seen: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches, each with the cursor that holds once it is stored.
+
+        Raises:
+            PermanentUpstreamError: an answer that is no list of records, or pages that do not end.
+            TransientUpstreamError: the upstream stayed away through all retries.
+        """
+        position: _Position | None = self._resume()
+        previous: bytes | None = None
+        while position is not None:
+            page = self._fetch(position)
+            digest = page.document.sha256 if page.document else None
+            if digest is not None and digest == previous and page.record_count:
+                raise PermanentUpstreamError(
+                    f"page {position.page} repeats the page before it: the upstream ignores "
+                    f"`{self._page_param()}`, or its pages loop",
+                    page.location,
+                )
+            self._observe(position, page.records)
+            following = self._next(position, page)
+            previous = digest if following and following.item == position.item else None
+            yield Batch(page.document, page.records, self._cursor(following), done=following is None)
+            position = following
+
+    def _window(self) -> tuple[date, date] | None:
+        window = self._spec.date_window
+        if window is None:
+            return None
+        if self._request.days is not None:
+            return self._request.days
+        through = (self._request.source_cursor or {}).get("through")
+        newest = min(date.fromisoformat(through), self._request.today) if through else self._request.today
+        return newest - window.lookback_window, self._request.today
+
+    def _resume(self) -> _Position:
+        progress = self._request.progress
+        if progress and progress.get("days") == self._days_as_json() and "item" in progress:
+            self._seen = dict(progress.get("seen", {}))
+            return _Position(progress["item"], progress["page"])
+        return _Position(0, self._first_page())
+
+    def _fetch(self, position: _Position) -> _Page:
+        context: dict[str, Any] = {}
+        path, params = self._spec.path, dict(self._spec.params)
+        if self._spec.for_each:
+            context[self._spec.for_each.param] = self._spec.for_each.values[position.item]
+            path = path.replace(f"{{{self._spec.for_each.param}}}", self._spec.for_each.values[position.item])
+        if self._spec.date_window and self._days:
+            params[self._spec.date_window.start_param] = self._days[0].isoformat()
+            params[self._spec.date_window.end_param] = self._days[1].isoformat()
+        if isinstance(self._spec.paginator, PageNumber):
+            params[self._spec.paginator.page_param] = position.page
+        location = requests.Request("GET", self._base_url + path, params=params).prepare().url or ""
+        known = self._request.known(location)
+        response = fetch(
+            self._session, location, settings=self._http, headers=self._spec.headers, known=known
+        )
+        if response.body is None:
+            return _Page(response, location, None, [], known.record_count if known else 0)
+        layout, records = json_records.records(response.body, self._spec.records, location)
+        digest = sha256(response.body)
+        document = Document(
+            location, len(response.body), digest, response.fetched_at, layout, context, response.headers
+        )
+        return _Page(response, location, document, records, len(records))
+
+    def _next(self, position: _Position, page: _Page) -> _Position | None:
+        paginator = self._spec.paginator
+        if isinstance(paginator, PageNumber) and page.record_count:
+            if position.page + 1 - paginator.first_page >= paginator.max_pages:
+                raise PermanentUpstreamError(
+                    f"more than max_pages, {paginator.max_pages} pages", page.location
+                )
+            return _Position(position.item, position.page + 1)
+        items = len(self._spec.for_each.values) if self._spec.for_each else 1
+        return _Position(position.item + 1, self._first_page()) if position.item + 1 < items else None
+
+    def _observe(self, position: _Position, records: list[RawRecord]) -> None:
+        """Remember the newest day that each value of `for_each` has records of."""
+        if not self._spec.date_window or not self._days:
+            return
+        for record in records:
+            day = str(value_at(record.value, self._spec.date_window.cursor, {}))[:10]
+            # a day beyond the window is the upstream's mistake, and must not carry the cursor away
+            if _is_day(day) and day <= self._days[1].isoformat():
+                key = str(position.item)
+                self._seen[key] = max(day, self._seen.get(key, day))
+
+    def _cursor(self, following: _Position | None) -> Cursor:
+        cursor: dict[str, Any] = {"days": self._days_as_json(), "seen": self._seen.copy()}
+        if following:
+            return {**cursor, "item": following.item, "page": following.page}
+        if self._spec.date_window and self._seen:
+            return {"through": min(self._seen.values())}
+        return self._request.source_cursor or {}
+
+    def _first_page(self) -> int:
+        return self._spec.paginator.first_page if isinstance(self._spec.paginator, PageNumber) else 1
+
+    def _page_param(self) -> str:
+        return self._spec.paginator.page_param if isinstance(self._spec.paginator, PageNumber) else "page"
+
+    def _days_as_json(self) -> list[str] | None:
+        return [day.isoformat() for day in self._days] if self._days else None
+
+
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def lookback_of(spec: RestRequests) -> timedelta | None:
+    """The lookback window that is stored beside the source's cursor."""
+    return spec.date_window.lookback_window if spec.date_window else None

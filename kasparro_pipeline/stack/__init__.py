@@ -1,0 +1,1 @@
+"""The local stack: embedded PostgreSQL, sandbox upstream, processes, and the CLI. Nothing else imports it."""

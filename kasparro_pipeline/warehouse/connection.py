@@ -1,0 +1,32 @@
+"""One way to open a connection to the warehouse. No statement of the pipeline belongs here."""
+
+import psycopg
+from psycopg.rows import TupleRow
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from kasparro_pipeline.warehouse.settings import WarehouseSettings
+
+WAREHOUSE_WAIT = 30
+"""Seconds to go on trying while the server is starting or away."""
+
+
+@retry(
+    retry=retry_if_exception_type(psycopg.OperationalError),
+    stop=stop_after_delay(WAREHOUSE_WAIT),
+    wait=wait_exponential_jitter(initial=0.2, max=3),
+    reraise=True,
+)
+def connect(settings: WarehouseSettings) -> psycopg.Connection[TupleRow]:
+    """Open a connection whose time zone is UTC and whose statements do not wait for locks for ever.
+
+    Raises:
+        WarehouseNotConfiguredError: no `DATABASE_URL` is set.
+        psycopg.OperationalError: no connection within `WAREHOUSE_WAIT` seconds.
+    """
+    return psycopg.connect(
+        settings.require_database_url(),
+        autocommit=True,  # each transaction is opened by name, so none is held by accident
+        connect_timeout=settings.connect_timeout,
+        application_name="kasparro",
+        options=f"-c timezone=UTC -c lock_timeout={settings.lock_timeout}s",
+    )

@@ -1,0 +1,17 @@
+"""What the warehouse refuses, each as its own type. Driver errors are not wrapped."""
+
+
+class WarehouseError(Exception):
+    """Anything that the warehouse refuses by its own rules."""
+
+
+class WarehouseNotConfiguredError(WarehouseError):
+    """No database address is set."""
+
+
+class MigrationsPendingError(WarehouseError):
+    """The database is not at the revision that this code was written for."""
+
+
+class HoldLostError(WarehouseError):
+    """Another run has taken the source and partition over, so that this one may write nothing more (P4)."""

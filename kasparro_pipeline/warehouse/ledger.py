@@ -1,0 +1,135 @@
+"""The run ledger and the hold: which run writes to a source and partition, what it did, how it ended (P4).
+
+A run takes its hold when it begins, with a fencing token one higher than the last; each of its transactions
+first locks the checkpoint row and compares the token. A run that was taken over can write nothing more.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from kasparro_pipeline.warehouse.errors import HoldLostError
+from kasparro_pipeline.warehouse.tables import COUNT_COLUMNS, SCHEMA
+
+Status = Literal["success", "partial", "failed", "cancelled"]
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A run's right to write to one partition of a source."""
+
+    source: str
+    partition_key: str
+    run_id: str
+    fence: int
+
+
+def begin(connection: Connection, source: str, partition_key: str, run_id: str) -> Hold:
+    """Take the hold for a run, or take up the one it already has (a later step, or a retry of one).
+
+    Runs of the same source and partition that never ended are closed as failed.
+
+    Raises:
+        HoldLostError: this run had the hold, and another has it now.
+    """
+    with connection.transaction():
+        had = connection.execute(
+            f"select fence from {SCHEMA}.etl_run where run_id = %s for update", (run_id,)
+        ).fetchone()
+        if had is not None:
+            hold = Hold(source, partition_key, run_id, had[0])
+            require_hold(connection, hold)
+            connection.execute(
+                f"update {SCHEMA}.etl_run set status = 'running', finished_at = null, error = null"
+                " where run_id = %s",
+                (run_id,),
+            )
+            return hold
+        row = connection.execute(
+            f"insert into {SCHEMA}.checkpoint as c (source, partition_key, fence, held_by)"
+            " values (%s, %s, 1, %s) on conflict (source, partition_key) do update"
+            " set fence = c.fence + 1, held_by = excluded.held_by returning fence",
+            (source, partition_key, run_id),
+        ).fetchone()
+        hold = Hold(source, partition_key, run_id, row[0] if row else 1)
+        connection.execute(
+            f"update {SCHEMA}.etl_run set status = 'failed', finished_at = clock_timestamp(), error = %s"
+            " where source = %s and partition_key = %s and status = 'running'",
+            (f"ended without closing itself; run {run_id} took over", source, partition_key),
+        )
+        connection.execute(
+            f"insert into {SCHEMA}.etl_run (run_id, source, partition_key, fence, status)"
+            " values (%s, %s, %s, %s, 'running')",
+            (run_id, source, partition_key, hold.fence),
+        )
+        return hold
+
+
+def require_hold(connection: Connection, hold: Hold) -> None:
+    """Lock the checkpoint row of this transaction's partition and compare the fencing token.
+
+    Raises:
+        HoldLostError: another run took over; nothing of this transaction may be kept.
+    """
+    row = connection.execute(
+        f"select fence, held_by from {SCHEMA}.checkpoint where source = %s and partition_key = %s for update",
+        (hold.source, hold.partition_key),
+    ).fetchone()
+    if row is None or row[0] != hold.fence:
+        holder = row[1] if row else "nobody"
+        raise HoldLostError(
+            f"{hold.source} {hold.partition_key}: run {holder} has taken over, so run {hold.run_id} stops. "
+            "Nothing is lost: what it had committed stays, and the other run goes on from there."
+        )
+
+
+def add_counts(connection: Connection, hold: Hold, counts: Mapping[str, int]) -> None:
+    """Add to the run's counts, in the transaction of the work that they count."""
+    unknown = counts.keys() - set(COUNT_COLUMNS)
+    if unknown:
+        raise ValueError(f"no such counts: {', '.join(sorted(unknown))}")
+    sets = sql.SQL(", ").join(
+        sql.SQL("{column} = {column} + {amount}").format(column=sql.Identifier(name), amount=amount)
+        for name, amount in counts.items()
+    )
+    statement = sql.SQL("update {table} set {sets} where run_id = {run_id}").format(
+        table=sql.Identifier(SCHEMA, "etl_run"), sets=sets, run_id=hold.run_id
+    )
+    connection.execute(statement)
+
+
+def counts_of(connection: Connection, run_id: str) -> dict[str, int]:
+    """The counts of a run so far."""
+    columns = sql.SQL(", ").join(map(sql.Identifier, COUNT_COLUMNS))
+    query = sql.SQL("select {} from {} where run_id = %s").format(columns, sql.Identifier(SCHEMA, "etl_run"))
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(query, (run_id,)).fetchone()
+    return dict(row) if row else dict.fromkeys(COUNT_COLUMNS, 0)
+
+
+def close(
+    connection: Connection, run_id: str, status: Status | None = None, error: str | None = None
+) -> None:
+    """End a run that is still running. Without a status: `partial` if it rejected records, else `success`."""
+    connection.execute(
+        f"update {SCHEMA}.etl_run set finished_at = clock_timestamp(), error = %s,"
+        " status = coalesce(%s, case when rejected > 0 then 'partial' else 'success' end)"
+        " where run_id = %s and status = 'running'",
+        (error, status, run_id),
+    )
+
+
+def last_success(connection: Connection, source: str, partition_key: str) -> datetime | None:
+    """When the newest run of a partition that succeeded, wholly or in part, ended."""
+    row = connection.execute(
+        f"select max(finished_at) from {SCHEMA}.etl_run"
+        " where source = %s and partition_key = %s and status in ('success', 'partial')",
+        (source, partition_key),
+    ).fetchone()
+    return row[0] if row else None

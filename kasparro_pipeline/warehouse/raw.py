@@ -1,0 +1,202 @@
+"""Stores documents and raw records (P1, P7), and finds them again. The payload is never looked into here."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from kasparro_pipeline.extract.documents import (
+    Batch,
+    Cursor,
+    Document,
+    KnownDocument,
+    PartialDocument,
+    RawRecord,
+)
+from kasparro_pipeline.warehouse import checkpoints, ledger
+from kasparro_pipeline.warehouse.ledger import Connection, Hold
+from kasparro_pipeline.warehouse.tables import SCHEMA
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A raw record as stored."""
+
+    raw_id: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBatch:
+    """Raw records of one document, in order, with what is needed to read them."""
+
+    document_id: int
+    layout: Mapping[str, Any]
+    context: Mapping[str, Any]
+    records: list[StoredRecord]
+
+
+def store(
+    connection: Connection,
+    hold: Hold,
+    batch: Batch,
+    *,
+    profile: Mapping[str, Any] | None,
+    source_cursor: Cursor | None,
+    lookback_window: timedelta | None,
+) -> dict[str, int]:
+    """Commit a batch: document, raw records, cursor and counts in one transaction (P4).
+
+    `profile` describes all records of the document so far. `source_cursor` is given with the last batch of an
+    incremental extraction. A document whose location already holds the same bytes is a no-op.
+
+    Returns:
+        What was added to the run's counts.
+
+    Raises:
+        HoldLostError: another run took the partition over; nothing of the batch is kept.
+    """
+    with connection.transaction():
+        ledger.require_hold(connection, hold)
+        if batch.document is None or is_loaded(connection, hold.source, batch.document):
+            counts = {"documents_unchanged": 1}
+        else:
+            counts = _store_records(connection, hold, batch.document, batch, profile)
+        checkpoints.save_cursor(connection, hold, None if batch.done else batch.cursor)
+        if batch.done and source_cursor is not None:
+            checkpoints.save_source_cursor(connection, hold, source_cursor, lookback_window)
+        ledger.add_counts(connection, hold, counts)
+    return counts
+
+
+def is_loaded(connection: Connection, source: str, document: Document) -> bool:
+    """Whether the newest stored document of the location has the same bytes.
+
+    Only the newest counts: an upstream that goes A, B, A delivers A twice, and the second one is news (P3).
+    """
+    known = known_document(connection, source, document.location)
+    return known is not None and known.sha256 == document.sha256
+
+
+def known_document(connection: Connection, source: str, location: str) -> KnownDocument | None:
+    """The newest wholly stored document of a location."""
+    row = connection.execute(
+        f"select id, sha256, record_count, headers from {SCHEMA}.document"
+        " where source = %s and location = %s and loaded_at is not null order by id desc limit 1",
+        (source, location),
+    ).fetchone()
+    return KnownDocument(row[0], bytes(row[1]), row[2], row[3]) if row else None
+
+
+def partial_document(connection: Connection, source: str, location: str) -> PartialDocument | None:
+    """The location's newest document, if an extraction of it was interrupted."""
+    row = connection.execute(
+        f"select d.sha256, d.profile, d.loaded_at,"
+        f" (select max(position) + 1 from {SCHEMA}.raw_record r where r.document_id = d.id)"
+        f" from {SCHEMA}.document d where d.source = %s and d.location = %s order by d.id desc limit 1",
+        (source, location),
+    ).fetchone()
+    if row is None or row[2] is not None or row[3] is None:
+        return None
+    return PartialDocument(bytes(row[0]), row[3], row[1])
+
+
+def newest_profiles(connection: Connection, source: str, partition_key: str) -> list[Mapping[str, Any]]:
+    """The profile of each location's newest document in a partition: what the upstream looks like now."""
+    rows = connection.execute(
+        f"select distinct on (location) profile from {SCHEMA}.document where source = %s"
+        " and partition_key = %s and loaded_at is not null order by location, id desc",
+        (source, partition_key),
+    ).fetchall()
+    return [row[0] for row in rows if row[0] is not None]
+
+
+def batches(connection: Connection, hold: Hold, *, after: int, size: int) -> Iterator[StoredBatch]:
+    """The partition's raw records behind raw id `after`, in order of arrival.
+
+    A batch holds records of one document, cut at multiples of `size` positions wherever it starts, so that
+    the same records fall into the same batch each time.
+    """
+    documents = connection.execute(
+        f"select id, layout, context from {SCHEMA}.document"
+        " where source = %s and partition_key = %s order by id",
+        (hold.source, hold.partition_key),
+    ).fetchall()
+    for document_id, layout, context in documents:
+        start = _first_position(connection, document_id, after)
+        while start is not None:
+            end = (start // size + 1) * size
+            rows = connection.execute(
+                f"select id, payload from {SCHEMA}.raw_record where document_id = %s"
+                " and position >= %s and position < %s order by position",
+                (document_id, start // size * size, end),
+            ).fetchall()
+            yield StoredBatch(document_id, layout, context, [StoredRecord(*row) for row in rows])
+            start = _first_position(connection, document_id, rows[-1][0])
+
+
+def _first_position(connection: Connection, document_id: int, after: int) -> int | None:
+    row = connection.execute(
+        f"select position from {SCHEMA}.raw_record"
+        " where document_id = %s and id > %s order by position limit 1",
+        (document_id, after),
+    ).fetchone()
+    return row[0] if row else None
+
+
+def _store_records(
+    connection: Connection, hold: Hold, document: Document, batch: Batch, profile: Mapping[str, Any] | None
+) -> dict[str, int]:
+    document_id, is_new = _open_document(connection, hold, document)
+    _copy(connection, document_id, batch.records)
+    connection.execute(
+        f"update {SCHEMA}.document set profile = %(profile)s,"
+        f" record_count = case when %(complete)s then"
+        f" (select coalesce(max(position) + 1, 0) from {SCHEMA}.raw_record where document_id = %(id)s) end,"
+        " loaded_at = case when %(complete)s then now() end where id = %(id)s",
+        {"id": document_id, "complete": batch.complete, "profile": Jsonb(profile) if profile else None},
+    )
+    return {
+        "documents": int(batch.complete),
+        "bytes": document.byte_count if is_new else 0,
+        "extracted": len(batch.records),
+    }
+
+
+def _open_document(connection: Connection, hold: Hold, document: Document) -> tuple[int, bool]:
+    """The row of a document under way, or a new one; and whether it is new."""
+    row = connection.execute(
+        f"select id, sha256, loaded_at, partition_key from {SCHEMA}.document"
+        " where source = %s and location = %s order by id desc limit 1",
+        (hold.source, document.location),
+    ).fetchone()
+    if row and row[2] is None and bytes(row[1]) == document.sha256 and row[3] == hold.partition_key:
+        return row[0], False
+    new = connection.execute(
+        f"insert into {SCHEMA}.document (source, partition_key, run_id, location, context, layout, headers,"
+        " byte_count, sha256, fetched_at) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) returning id",
+        (
+            hold.source,
+            hold.partition_key,
+            hold.run_id,
+            document.location,
+            Jsonb(dict(document.context)),
+            Jsonb(dict(document.layout)),
+            Jsonb(dict(document.headers)),
+            document.byte_count,
+            document.sha256,
+            document.fetched_at,
+        ),
+    ).fetchone()
+    assert new is not None  # noqa: S101 - `returning` returns a row
+    return new[0], True
+
+
+def _copy(connection: Connection, document_id: int, records: Sequence[RawRecord]) -> None:
+    statement = f"copy {SCHEMA}.raw_record (document_id, position, payload) from stdin (format binary)"
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.set_types(["int8", "int4", "bytea"])
+        for record in records:
+            copy.write_row((document_id, record.position, record.payload))

@@ -1,0 +1,267 @@
+"""The tables of schema `kasparro`, as SQLAlchemy Core metadata.
+
+The one description of the columns: migrations are checked against it, writers and the API's queries take
+their column names from it. No statement and no connection belongs here.
+"""
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    Interval,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+SCHEMA = "kasparro"
+
+metadata = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    },
+)
+
+
+def _now(name: str) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=False, server_default=text("now()"))
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False, server_default=text("0"))
+
+
+def _content() -> list[Column[object]]:
+    """The typed columns that every source shares, and the rest of its contract as `attributes`."""
+    return [
+        Column("kind", Text, nullable=False),
+        Column("title", Text),
+        Column("summary", Text),
+        Column("url", Text),
+        Column("category", Text),
+        Column("author", Text),
+        Column("tags", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+        Column("amount", Numeric),
+        Column("currency", Text),
+        Column("published_at", DateTime(timezone=True)),
+        Column("attributes", JSONB, nullable=False, server_default=text("'{}'")),
+    ]
+
+
+CONTENT_COLUMNS = tuple(column.name for column in _content())
+"""The content columns, in table order: what a contract fills and the content hash covers."""
+
+document = Table(
+    "document",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("partition_key", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("location", Text, nullable=False, comment="URL or path it came from"),
+    Column("context", JSONB, nullable=False, comment="request parameters or file facts a contract may map"),
+    Column(
+        "layout", JSONB, nullable=False, comment="how its records are read: format, columns, enclosing XML"
+    ),
+    Column("headers", JSONB, nullable=False, comment="the response headers that matter"),
+    Column("byte_count", BigInteger, nullable=False),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("record_count", Integer, comment="null until every record of it is in raw"),
+    Column("profile", JSONB, comment="per field: how often it came, and with which types"),
+    Column("fetched_at", DateTime(timezone=True), nullable=False),
+    Column("loaded_at", DateTime(timezone=True), comment="null until every record of it is in raw"),
+    Index(None, "source", "location", "id"),
+    Index(None, "source", "partition_key", "id"),
+)
+
+raw_record = Table(
+    "raw_record",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True, comment="order of arrival"),
+    Column(
+        "document_id", BigInteger, nullable=False
+    ),  # no foreign key: it would cost each COPY a look-up a row
+    Column("position", Integer, nullable=False, comment="0-based, within the document"),
+    Column("payload", LargeBinary, nullable=False, comment="the record's bytes, exactly as received"),
+    UniqueConstraint("document_id", "position"),
+)
+
+validated_record = Table(
+    "validated_record",
+    metadata,
+    Column("document_id", BigInteger, nullable=False),
+    Column("raw_id", BigInteger, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("contract_version", Integer, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("source_id", Text, nullable=False),
+    *_content(),
+    Column("version", Numeric, nullable=False, comment="the contract's version field; -Infinity without one"),
+    Column("content_hash", LargeBinary, nullable=False),
+    Column("superseded_by", BigInteger, comment="raw_id of the record of its batch that replaced it"),
+    _now("validated_at"),
+    PrimaryKeyConstraint("document_id", "raw_id"),
+    Index(None, "source", "source_id", "raw_id"),
+)
+
+rejected_record = Table(
+    "rejected_record",
+    metadata,
+    Column("document_id", BigInteger, nullable=False),
+    Column("raw_id", BigInteger, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("contract_version", Integer, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("source_id", Text, comment="as far as the record had a readable one"),
+    Column("reasons", JSONB, nullable=False, comment="[{field, rule, value, message}]"),
+    _now("rejected_at"),
+    PrimaryKeyConstraint("document_id", "raw_id"),
+)
+
+unified_record = Table(
+    "unified_record",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("source_id", Text, nullable=False),
+    *_content(),
+    Column("version", Numeric, nullable=False),
+    Column("content_hash", LargeBinary, nullable=False),
+    Column("raw_id", BigInteger, nullable=False),
+    Column("run_id", Text, nullable=False),
+    _now("first_seen_at"),
+    _now("updated_at"),
+    Column("deleted_at", DateTime(timezone=True)),
+    UniqueConstraint("source", "source_id"),
+)
+
+# Newest first is how readers page. A missing date sorts last through one expression, so that a keyset
+# comparison stays a single row comparison that an index can serve.
+PUBLISHED_SORT = "coalesce(published_at, '-infinity'::timestamptz)"
+for name, leading in {
+    "newest": (),
+    "source_newest": ("source",),
+    "category_newest": ("category",),
+    "source_category_newest": ("source", "category"),
+}.items():
+    Index(
+        f"unified_record_{name}_idx",
+        *(unified_record.c[column] for column in leading),
+        text(f"{PUBLISHED_SORT} DESC"),
+        unified_record.c.id.desc(),
+    )
+Index("unified_record_updated_at_id_idx", unified_record.c.updated_at, unified_record.c.id)
+
+checkpoint = Table(
+    "checkpoint",
+    metadata,
+    Column("source", Text, nullable=False),
+    Column("partition_key", Text, nullable=False, comment="empty for the source's own cursor"),
+    Column("cursor", JSONB, comment="how far extraction has come"),
+    Column("lookback_window", Interval, comment="how far before the cursor the next extraction starts"),
+    Column("fence", BigInteger, nullable=False, server_default=text("0")),
+    Column("held_by", Text, comment="run that holds the source and partition"),
+    Column("validated_through", BigInteger, nullable=False, server_default=text("0"), comment="a raw_id"),
+    Column("unified_through", BigInteger, nullable=False, server_default=text("0"), comment="a raw_id"),
+    Column("contract_version", Integer, comment="the version that validated_through was reached with"),
+    _now("updated_at"),
+    PrimaryKeyConstraint("source", "partition_key"),
+)
+
+RUN_STATUSES = ("running", "success", "partial", "failed", "cancelled")
+
+etl_run = Table(
+    "etl_run",
+    metadata,
+    Column("run_id", Text, primary_key=True, comment="Dagster's run id"),
+    Column("source", Text, nullable=False),
+    Column("partition_key", Text, nullable=False),
+    Column("fence", BigInteger, nullable=False, comment="the hold it writes under"),
+    Column("status", Text, nullable=False),
+    Column("contract_version", Integer),
+    Column("started_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Column("finished_at", DateTime(timezone=True)),
+    Column("error", Text),
+    _count("documents"),
+    _count("documents_unchanged"),
+    _count("bytes"),
+    _count("extracted"),
+    _count("read"),
+    _count("validated"),
+    _count("rejected"),
+    _count("superseded"),
+    _count("inserted"),
+    _count("updated"),
+    _count("unchanged"),
+    _count("stale"),
+    CheckConstraint("status in ('running', 'success', 'partial', 'failed', 'cancelled')", name="status"),
+    Index(None, "source", "started_at"),
+)
+
+COUNT_COLUMNS = (
+    "documents",
+    "documents_unchanged",
+    "bytes",
+    "extracted",
+    "read",
+    "validated",
+    "rejected",
+    "superseded",
+    "inserted",
+    "updated",
+    "unchanged",
+    "stale",
+)
+"""The counts of `etl_run`; all but the first three count records.
+
+`extracted` were stored in raw by the run; `read` were taken up by its validation, and
+`read = validated + rejected + superseded`. They differ when a run takes up what an interrupted one left.
+`inserted`, `updated`, `unchanged` and `stale` (an older version that came late) are what the merge did.
+"""
+
+contract_version = Table(
+    "contract_version",
+    metadata,
+    Column("source", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("contract", JSONB, nullable=False),
+    _now("created_at"),
+    PrimaryKeyConstraint("source", "version"),
+    UniqueConstraint("source", "digest"),
+)
+
+drift_event = Table(
+    "drift_event",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("partition_key", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("change", Text, nullable=False, comment="added, removed or retyped"),
+    Column("field", Text, nullable=False),
+    Column("mode", Text, nullable=False, comment="evolve, freeze or quarantine_row"),
+    Column("expected", Text),
+    Column("found", Text),
+    Column("records", BigInteger, nullable=False),
+    Column("share", Numeric, nullable=False, comment="of the records that were looked at, 0 to 1"),
+    _now("detected_at"),
+    UniqueConstraint("run_id", "change", "field"),
+    Index(None, "source", "detected_at"),
+)

@@ -1,0 +1,123 @@
+"""Merges validated records into the unified table (P3, P5, P6): one statement a batch, only changes written.
+
+A record wins if its (version, raw id) is the highest of all valid versions of its key. What other runs have
+validated already counts too, so that partitions may be merged in any order.
+"""
+
+from psycopg import sql
+
+from kasparro_pipeline.warehouse import checkpoints, ledger
+from kasparro_pipeline.warehouse.ledger import Connection, Hold
+from kasparro_pipeline.warehouse.tables import CONTENT_COLUMNS, SCHEMA
+
+_COLUMNS = ("source", "source_id", *CONTENT_COLUMNS, "version", "content_hash", "raw_id", "run_id")
+
+_MERGE = sql.SQL("""
+with candidate as materialized (
+    select distinct on (v.source_id) v.*,
+        u.id as unified_id, u.content_hash as unified_hash, u.version as unified_version,
+        u.raw_id as unified_raw_id, u.deleted_at
+    from {validated} v
+    left join {unified} u on u.source = v.source and u.source_id = v.source_id
+    where v.document_id = %(document_id)s and v.raw_id > %(after)s and v.raw_id <= %(through)s
+        and v.superseded_by is null
+    order by v.source_id, v.version desc, v.raw_id desc
+),
+judged as (
+    select c.*, case
+        when unified_id is null then 'insert'
+        when content_hash = unified_hash and deleted_at is null then 'unchanged'
+        when (version, raw_id) < (unified_version, unified_raw_id) or exists (
+            select from {validated} n
+            where n.source = c.source and n.source_id = c.source_id and n.superseded_by is null
+                and (n.version, n.raw_id) > (c.version, c.raw_id)
+        ) then 'stale'
+        else 'update' end as verdict
+    from candidate c
+),
+written as (
+    insert into {unified} as u ({columns})
+    select {values} from judged where verdict in ('insert', 'update')
+    on conflict (source, source_id) do update set {sets}, deleted_at = null, updated_at = now()
+        where (u.version, u.raw_id) <= (excluded.version, excluded.raw_id)
+    returning (xmax = 0) as is_new
+)
+select
+    (select count(*) from written where is_new),
+    (select count(*) from written where not is_new),
+    (select count(*) from judged where verdict = 'unchanged'),
+    (select count(*) from judged)
+""").format(
+    validated=sql.Identifier(SCHEMA, "validated_record"),
+    unified=sql.Identifier(SCHEMA, "unified_record"),
+    columns=sql.SQL(", ").join(map(sql.Identifier, _COLUMNS)),
+    values=sql.SQL(", ").join(
+        sql.Placeholder("run_id") if name == "run_id" else sql.Identifier(name) for name in _COLUMNS
+    ),
+    sets=sql.SQL(", ").join(
+        sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in _COLUMNS[2:]
+    ),
+)
+
+
+def merge_next(connection: Connection, hold: Hold, *, after: int, size: int) -> int | None:
+    """Merge the partition's next batch of validated records behind raw id `after`, and commit it.
+
+    Returns:
+        The raw id that is now merged up to, or None if there was nothing left.
+
+    Raises:
+        HoldLostError: another run took the partition over; nothing of the batch is kept.
+    """
+    with connection.transaction():
+        ledger.require_hold(connection, hold)
+        batch = _next_batch(connection, hold, after, size)
+        if batch is None:
+            return None
+        document_id, through, records = batch
+        row = connection.execute(
+            _MERGE,
+            {"document_id": document_id, "after": after, "through": through, "run_id": hold.run_id},
+        ).fetchone()
+        assert row is not None  # noqa: S101 - the statement selects one row
+        inserted, updated, unchanged, _ = row
+        ledger.add_counts(
+            connection,
+            hold,
+            {
+                "inserted": inserted,
+                "updated": updated,
+                "unchanged": unchanged,
+                "stale": records - inserted - updated - unchanged,
+            },
+        )
+        checkpoints.save_unified(connection, hold, through)
+    return through
+
+
+def _next_batch(connection: Connection, hold: Hold, after: int, size: int) -> tuple[int, int, int] | None:
+    """Document, last raw id and number of records of the next batch: at most `size`, of one document."""
+    document = connection.execute(
+        f"select v.document_id from {SCHEMA}.document d"
+        f" join {SCHEMA}.validated_record v on v.document_id = d.id and v.raw_id > %s"
+        " where d.source = %s and d.partition_key = %s order by d.id limit 1",
+        (after, hold.source, hold.partition_key),
+    ).fetchone()
+    if document is None:
+        return None
+    row = connection.execute(
+        "select max(raw_id), count(*) filter (where superseded_by is null) from ("
+        f" select raw_id, superseded_by from {SCHEMA}.validated_record"
+        " where document_id = %s and raw_id > %s order by raw_id limit %s) batch",
+        (document[0], after, size),
+    ).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate returns one row
+    return document[0], row[0], row[1]
+
+
+def count(connection: Connection, source: str) -> int:
+    """Unified records of a source that are not deleted."""
+    row = connection.execute(
+        f"select count(*) from {SCHEMA}.unified_record where source = %s and deleted_at is null", (source,)
+    ).fetchone()
+    return row[0] if row else 0

@@ -1,0 +1,151 @@
+"""A real server on 127.0.0.1 over the embedded PostgreSQL, and rows to serve."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from typing import Any
+
+import psycopg
+import pytest
+import requests
+import uvicorn
+from fastapi import FastAPI
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from kasparro_api.app import create_app
+from kasparro_api.settings import ApiSettings
+
+CLIENT_TIMEOUT = 30
+Parameter = str | int | list[str]
+
+
+@contextmanager
+def serving(app: FastAPI) -> Iterator[str]:
+    """A server for `app`, as its address."""
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False, ws="none")
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    deadline = time.monotonic() + CLIENT_TIMEOUT
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the server ended before it served"
+            assert time.monotonic() < deadline, "the server does not start"
+            time.sleep(0.005)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def serve_app() -> Iterator[Callable[[FastAPI], str]]:
+    """`serve_app(app)` starts a server that ends with the test, and gives its address."""
+    with ExitStack() as stack:
+        yield lambda app: stack.enter_context(serving(app))
+
+
+@pytest.fixture
+def serve(serve_app: Callable[[FastAPI], str]) -> Callable[..., str]:
+    """`serve(database_url, **settings)` starts a server of the API, and gives its address."""
+    return lambda database_url, **settings: serve_app(
+        create_app(ApiSettings(_env_file=None, DATABASE_URL=database_url, **settings))
+    )
+
+
+@pytest.fixture
+def base_url(serve: Callable[..., str], database_url: str) -> str:
+    """The address of a server over a fresh, migrated database."""
+    return serve(database_url)
+
+
+@pytest.fixture
+def get(base_url: str) -> Iterator[Callable[..., requests.Response]]:
+    """`get(path, headers=…, **parameters)` asks the server of `base_url`."""
+    with requests.Session() as session:
+
+        def ask(
+            path: str, *, headers: dict[str, str] | None = None, **parameters: object
+        ) -> requests.Response:
+            return session.get(base_url + path, params=parameters, headers=headers, timeout=CLIENT_TIMEOUT)
+
+        yield ask
+
+
+@pytest.fixture
+def walk(get: Callable[..., requests.Response]) -> Callable[..., Iterator[list[dict[str, Any]]]]:
+    """`walk(**parameters)` gives every page of `/data` from the first on, by `next_cursor`."""
+
+    def pages(**parameters: Parameter) -> Iterator[list[dict[str, Any]]]:
+        while True:
+            page = get("/data", **parameters)
+            assert page.status_code == 200, page.text
+            body = page.json()
+            yield body["data"]
+            if not body["pagination"]["has_more"]:
+                return
+            parameters["cursor"] = body["pagination"]["next_cursor"]
+
+    return pages
+
+
+@pytest.fixture
+def add_record(warehouse: psycopg.Connection[Any]) -> Callable[..., int]:
+    """`add_record(**columns)` inserts a unified record and gives its id."""
+    added = iter(range(1, 1_000_000))
+
+    def add(**columns: object) -> int:
+        number = next(added)
+        values: dict[str, object] = {
+            "source": "prices",
+            "source_id": f"record-{number}",
+            "kind": "price",
+            "version": 1,
+            "content_hash": number.to_bytes(32, "big"),
+            "raw_id": number,
+            "run_id": "run-1",
+            **columns,
+        }
+        record_id = _insert(warehouse, "unified_record", values, returning="id")
+        assert isinstance(record_id, int)
+        return record_id
+
+    return add
+
+
+@pytest.fixture
+def add_run(warehouse: psycopg.Connection[Any]) -> Callable[..., str]:
+    """`add_run(status, started_at, **columns)` inserts a run and gives its id."""
+    added = iter(range(1, 1_000_000))
+
+    def add(status: str, started_at: datetime, **columns: object) -> str:
+        values: dict[str, object] = {
+            "run_id": f"run-{next(added)}",
+            "source": "prices",
+            "partition_key": "2026-11-01",
+            "fence": 1,
+            "status": status,
+            "started_at": started_at,
+            **columns,
+        }
+        return str(_insert(warehouse, "etl_run", values, returning="run_id"))
+
+    return add
+
+
+def _insert(
+    connection: psycopg.Connection[Any], table: str, values: dict[str, object], *, returning: str
+) -> object:
+    statement = sql.SQL("insert into {} ({}) values ({}) returning {}").format(
+        sql.Identifier("kasparro", table),
+        sql.SQL(", ").join(map(sql.Identifier, values)),
+        sql.SQL(", ").join(sql.Placeholder() * len(values)),
+        sql.Identifier(returning),
+    )
+    bound = [Jsonb(value) if isinstance(value, dict) else value for value in values.values()]
+    [[key]] = connection.execute(statement, bound).fetchall()
+    return key
