@@ -71,6 +71,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         description=DESCRIPTION,
         servers=[{"url": "/"}, {"url": API_PREFIX}],
         lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,
         middleware=[Middleware(RequestContextMiddleware, answer_failure=problems.failure)],
     )

@@ -8,15 +8,22 @@ from typing import Literal
 LOGGER = "kasparro_api"
 
 
+_handler = logging.StreamHandler()
+
+
 def configure(log_format: Literal["text", "json"]) -> None:
-    """Write the log of `kasparro_api` to standard error; a second call only changes the format."""
-    logger = logging.getLogger(LOGGER)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    if not logger.handlers:
-        logger.addHandler(logging.StreamHandler())
-    for handler in logger.handlers:
-        handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
+    """Write the log of the API and of its pool to standard error; a second call only changes the format."""
+    _handler.setFormatter(formatter(log_format))
+    for name, level in {LOGGER: logging.INFO, "psycopg.pool": logging.WARNING}.items():
+        logger = logging.getLogger(name)
+        logger.setLevel(level)
+        logger.propagate = False
+        logger.addHandler(_handler)
+
+
+def formatter(log_format: Literal["text", "json"]) -> logging.Formatter:
+    """How a line of `log_format` is written."""
+    return _JsonFormatter() if log_format == "json" else _TextFormatter()
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:

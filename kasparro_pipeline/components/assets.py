@@ -108,7 +108,7 @@ def _step(
     """Hold the partition for the step; however it ends, the ledger says so and Dagster knows what to do."""
     try:
         with warehouse.connect() as connection:
-            hold = ledger.begin(connection, source.name, context.partition_key, context.run_id)
+            hold = ledger.begin(connection, source.name, context.partition_key, context.run.run_id)
             with run_log.bound_to(hold):
                 try:
                     yield connection, hold
@@ -137,7 +137,7 @@ def _close_after(error: BaseException, warehouse: Warehouse, hold: Hold) -> None
 
 def launched_on(context: dg.AssetExecutionContext) -> date:
     """The day (UTC) on which the run was launched: one that waited in the queue over midnight is not late."""
-    record = context.instance.get_run_record_by_id(context.run_id)
+    record = context.instance.get_run_record_by_id(context.run.run_id)
     return (record.create_timestamp if record else datetime.now(UTC)).astimezone(UTC).date()
 
 

@@ -42,12 +42,15 @@ class SourceComponent(dg.Component):
         raise NotImplementedError
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The source's assets, checks, job and automation. Its name is its folder's."""
-        source = self.source(context.component_path.file_path.name)
+        """The definitions of the source, which is named like its folder."""
+        return self.definitions(context.component_path.file_path.name)
+
+    def definitions(self, name: str) -> dg.Definitions:
+        """The source's assets, checks, job and automation under a name."""
+        source = self.source(name)
         job = dg.define_asset_job(
             source.name,
             selection=dg.AssetSelection.groups(source.name),
-            partitions_def=source.partitions,
             description=f"Extract, validate and merge one partition of {source.name}.",
             tags={"kasparro/source": source.name, "kasparro/kind": source.kind},
         )

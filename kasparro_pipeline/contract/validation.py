@@ -80,6 +80,9 @@ def compile_validator(contract: Contract) -> Validator:
         read.append((VERSION, contract.version.path))
 
     def validate(record: object, context: Mapping[str, Any]) -> Outcome:
+        if not isinstance(record, dict):
+            message = "the record is not an object with fields"
+            return Rejected(None, (Reason("record", "not_an_object", _shown(record), message),))
         values: dict[str, Any] = dict(constants)
         for name, path in read:
             found = value_at(record, path, context)

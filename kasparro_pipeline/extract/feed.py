@@ -117,6 +117,8 @@ def read(payload: bytes, layout: Mapping[str, Any]) -> dict[str, Any]:
         raise UnreadableRecordError("no_entry", f"no entry in it: {parsed.get('bozo_exception', 'unknown')}")
     entry = parsed.entries[0]
     tags = [tag.term for tag in entry.get("tags", []) if tag.get("term")]
+    # feedparser's own `get` answers the one for the other, and warns that it will stop doing so
+    published, updated = dict.get(entry, "published_parsed"), dict.get(entry, "updated_parsed")
     fields = {
         "id": entry.get("id") or entry.get("link") or _hash_of(entry),
         "title": entry.get("title"),
@@ -125,8 +127,8 @@ def read(payload: bytes, layout: Mapping[str, Any]) -> dict[str, Any]:
         "author": entry.get("author"),
         "tags": tags,
         "category": tags[0] if tags else None,
-        "published": _instant(entry.get("published_parsed") or entry.get("updated_parsed")),
-        "updated": _instant(entry.get("updated_parsed") or entry.get("published_parsed")),
+        "published": _instant(published or updated),
+        "updated": _instant(updated or published),
     }
     return {name: value for name, value in fields.items() if value is not None}
 

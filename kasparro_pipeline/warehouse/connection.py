@@ -13,7 +13,7 @@ WAREHOUSE_WAIT = 30
 @retry(
     retry=retry_if_exception_type(psycopg.OperationalError),
     stop=stop_after_delay(WAREHOUSE_WAIT),
-    wait=wait_exponential_jitter(initial=0.2, max=3),
+    wait=wait_exponential_jitter(multiplier=0.2, max=3),
     reraise=True,
 )
 def connect(settings: WarehouseSettings) -> psycopg.Connection[TupleRow]:

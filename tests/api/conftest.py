@@ -20,6 +20,7 @@ from kasparro_api.settings import ApiSettings
 
 CLIENT_TIMEOUT = 30
 Parameter = str | int | list[str]
+Get = Callable[..., requests.Response]
 
 
 @contextmanager
@@ -64,20 +65,38 @@ def base_url(serve: Callable[..., str], database_url: str) -> str:
 
 
 @pytest.fixture
-def get(base_url: str) -> Iterator[Callable[..., requests.Response]]:
+def get(base_url: str) -> Iterator[Get]:
     """`get(path, headers=…, **parameters)` asks the server of `base_url`."""
     with requests.Session() as session:
+        yield asking(session, base_url)
 
-        def ask(
-            path: str, *, headers: dict[str, str] | None = None, **parameters: object
-        ) -> requests.Response:
-            return session.get(base_url + path, params=parameters, headers=headers, timeout=CLIENT_TIMEOUT)
 
-        yield ask
+@pytest.fixture(scope="session")
+def url_without_database() -> Iterator[str]:
+    """The address of a server that has no database, for answers that need none."""
+    settings = ApiSettings(_env_file=None, DATABASE_URL="postgresql://127.0.0.1:1/none")
+    with serving(create_app(settings)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def ask(url_without_database: str) -> Iterator[Get]:
+    """As `get`, of the server of `url_without_database`."""
+    with requests.Session() as session:
+        yield asking(session, url_without_database)
+
+
+def asking(session: requests.Session, base_url: str) -> Get:
+    def get(
+        path: str, *, headers: dict[str, str] | None = None, **parameters: Parameter
+    ) -> requests.Response:
+        return session.get(base_url + path, params=parameters, headers=headers, timeout=CLIENT_TIMEOUT)
+
+    return get
 
 
 @pytest.fixture
-def walk(get: Callable[..., requests.Response]) -> Callable[..., Iterator[list[dict[str, Any]]]]:
+def walk(get: Get) -> Callable[..., Iterator[list[dict[str, Any]]]]:
     """`walk(**parameters)` gives every page of `/data` from the first on, by `next_cursor`."""
 
     def pages(**parameters: Parameter) -> Iterator[list[dict[str, Any]]]:

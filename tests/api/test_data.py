@@ -148,8 +148,8 @@ def test_the_limit_is_10_unless_told_and_1000_at_most(
 
 
 @pytest.mark.parametrize("limit", ["-1", "0", "1001", "abc", "", "1.5", "1e3", "9" * 5000, "NaN"])
-def test_a_limit_out_of_bounds_is_refused_with_what_is_allowed(get: Get, limit: str) -> None:
-    error = error_of(get("/data", limit=limit))
+def test_a_limit_out_of_bounds_is_refused_with_what_is_allowed(ask: Get, limit: str) -> None:
+    error = error_of(ask("/data", limit=limit))
     assert error["parameter"] == "limit"
     assert error["sent"].startswith(limit[:200])
     assert len(error["sent"]) <= 201
@@ -157,27 +157,27 @@ def test_a_limit_out_of_bounds_is_refused_with_what_is_allowed(get: Get, limit: 
 
 
 @pytest.mark.parametrize("offset", ["-1", "100001", "x"])
-def test_an_offset_out_of_bounds_is_refused_with_what_is_allowed(get: Get, offset: str) -> None:
-    error = error_of(get("/data", offset=offset))
+def test_an_offset_out_of_bounds_is_refused_with_what_is_allowed(ask: Get, offset: str) -> None:
+    error = error_of(ask("/data", offset=offset))
     assert (error["parameter"], error["sent"]) == ("offset", offset)
     assert "from 0 to 100,000" in error["allowed"]
 
 
 @pytest.mark.parametrize("name", ["source", "category"])
 @pytest.mark.parametrize("value", ["", "  ", "\t\n"])
-def test_a_blank_filter_is_refused(get: Get, name: str, value: str) -> None:
-    error = error_of(get("/data", **{name: ["prices", value]}))
+def test_a_blank_filter_is_refused(ask: Get, name: str, value: str) -> None:
+    error = error_of(ask("/data", **{name: ["prices", value]}))
     assert (error["parameter"], error["sent"]) == (name, value)
     assert "blank" in error["message"]
 
 
 @pytest.mark.parametrize("name", ["source", "category", "limit", "offset", "a\0b"])
-def test_a_nul_character_is_refused(get: Get, name: str) -> None:
-    assert error_of(get("/data", **{name: "a\0b"}))["parameter"] == name
+def test_a_nul_character_is_refused(ask: Get, name: str) -> None:
+    assert error_of(ask("/data", **{name: "a\0b"}))["parameter"] == name
 
 
-def test_a_nul_character_in_a_cursor_is_refused(get: Get) -> None:
-    assert error_of(get("/data", cursor="\0"), 400)["parameter"] == "cursor"
+def test_a_nul_character_in_a_cursor_is_refused(ask: Get) -> None:
+    assert error_of(ask("/data", cursor="\0"), 400)["parameter"] == "cursor"
 
 
 @pytest.mark.parametrize(
@@ -191,17 +191,17 @@ def test_a_nul_character_in_a_cursor_is_refused(get: Get) -> None:
     ],
 )
 def test_an_unknown_parameter_is_refused_and_the_closest_known_one_named(
-    get: Get, unknown: str, closest: str
+    ask: Get, unknown: str, closest: str
 ) -> None:
-    error = error_of(get("/data", **{unknown: "1"}))
+    error = error_of(ask("/data", **{unknown: "1"}))
     assert error["parameter"] == unknown
     assert error["closest"] == closest
     assert f"`{closest}`" in error["message"]
     assert "source, category, limit, cursor, offset" in error["allowed"]
 
 
-def test_every_bad_parameter_is_named_at_once(get: Get) -> None:
-    problem = get("/data", limit="0", offset="-1", source="", colour="red").json()
+def test_every_bad_parameter_is_named_at_once(ask: Get) -> None:
+    problem = ask("/data", limit="0", offset="-1", source="", colour="red").json()
     assert {error["parameter"] for error in problem["errors"]} == {"limit", "offset", "source", "colour"}
 
 

@@ -6,11 +6,14 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlencode
 
 import psycopg
 import pytest
 import requests
+from psycopg.conninfo import conninfo_to_dict
 
 from kasparro_pipeline.warehouse import migrate
 from kasparro_pipeline.warehouse.tables import COUNT_COLUMNS
@@ -145,6 +148,24 @@ def test_health_of_a_database_at_another_revision_is_503(
     warehouse.execute("update kasparro.alembic_version set version_num = 'older'")
     body = get("/health").json()
     assert body["migrations"] == {"current": "older", "head": migrate.head(), "at_head": False}
+
+
+def test_a_database_that_comes_later_is_found_without_a_restart(
+    serve: Callable[..., str], database_url: str, tmp_path: Path
+) -> None:
+    connection = conninfo_to_dict(database_url)
+    if not str(connection.get("host", "")).startswith("/"):
+        pytest.skip("the server has no socket folder that a link could stand for")
+    folder = tmp_path / "sockets"
+    query = urlencode({"host": folder, "port": connection.get("port", 5432)})
+    base = serve(
+        f"postgresql://{connection['user']}@/{connection['dbname']}?{query}", KASPARRO_API_POOL_TIMEOUT=0.5
+    )
+    for _ in range(3):
+        assert requests.get(base + "/data", timeout=30).status_code == 503
+    folder.symlink_to(str(connection["host"]))
+    assert requests.get(base + "/data", timeout=30).status_code == 200
+    assert requests.get(base + "/health", timeout=30).status_code == 200
 
 
 def test_connections_that_the_server_ended_cost_no_request(

@@ -15,7 +15,7 @@ from typing import Literal, NoReturn
 import pytest
 import requests
 from fastapi import FastAPI
-from pydantic import BaseModel
+from pydantic import BaseModel  # noqa: TC002 - as plain as its neighbours
 from starlette.requests import Request
 
 from kasparro_api import log, schemas
@@ -54,8 +54,8 @@ def test_any_other_request_id_is_replaced(get: Get, sent: str) -> None:
 
 
 @pytest.mark.parametrize("line_break", [b"\r\n", b"\n", b"\r"])
-def test_a_line_break_in_a_request_id_sets_no_header(base_url: str, line_break: bytes) -> None:
-    host, port = base_url.removeprefix("http://").split(":")
+def test_a_line_break_in_a_request_id_sets_no_header(url_without_database: str, line_break: bytes) -> None:
+    host, port = url_without_database.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(
             b"GET /data HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
@@ -69,8 +69,8 @@ def test_a_line_break_in_a_request_id_sets_no_header(base_url: str, line_break: 
     assert head.startswith((b"http/1.1 200", b"http/1.1 400"))
 
 
-def test_an_unknown_path_is_a_problem(get: Get) -> None:
-    response = get("/nowhere/%0D%0AX-Injected:1")
+def test_an_unknown_path_is_a_problem(ask: Get) -> None:
+    response = ask("/nowhere/%0D%0AX-Injected:1")
     assert response.status_code == 404
     assert response.headers["Content-Type"] == "application/problem+json"
     assert response.json() == {
@@ -85,8 +85,10 @@ def test_an_unknown_path_is_a_problem(get: Get) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 @pytest.mark.parametrize("path", ["/data", "/api/v1/stats"])
-def test_another_method_is_a_problem_that_names_the_right_one(base_url: str, method: str, path: str) -> None:
-    response = requests.request(method, base_url + path, data=b"{", timeout=10)
+def test_another_method_is_a_problem_that_names_the_right_one(
+    url_without_database: str, method: str, path: str
+) -> None:
+    response = requests.request(method, url_without_database + path, data=b"{", timeout=10)
     assert response.status_code == 405
     assert response.headers["Allow"] == "GET"
     assert response.headers["Content-Type"] == "application/problem+json"
@@ -125,21 +127,25 @@ def test_the_same_routes_are_served_under_the_version(
     assert body == body_of_version
 
 
-def test_a_parameter_of_a_path_without_parameters_is_refused(get: Get) -> None:
+def test_a_parameter_of_a_path_without_parameters_is_refused(ask: Get) -> None:
     for path in ("/health", "/stats"):
-        response = get(path, source="x")
+        response = ask(path, source="x")
         assert response.status_code == 422
         assert response.json()["errors"][0]["allowed"] == "This path takes no parameters."
 
 
-def test_the_openapi_document_shows_each_route_once(get: Get) -> None:
-    document = get("/openapi.json").json()
+def test_the_openapi_document_shows_each_route_once(ask: Get) -> None:
+    document = ask("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
     assert document["info"]["version"] == importlib.metadata.version("kasparro")
     assert set(document["paths"]) == {"/data", "/health", "/stats"}
     assert [server["url"] for server in document["servers"]] == ["/", "/api/v1"]
     operations = [operation for path in document["paths"].values() for operation in path.values()]
-    assert len({operation["operationId"] for operation in operations}) == len(operations)
+    assert {operation["operationId"] for operation in operations} == {
+        "read_data",
+        "read_health",
+        "read_stats",
+    }
     for operation in operations:
         assert operation["summary"]
         assert operation["description"]
@@ -150,8 +156,8 @@ def test_the_openapi_document_shows_each_route_once(get: Get) -> None:
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
-def test_the_documentation_pages_are_served(get: Get, path: str) -> None:
-    response = get(path)
+def test_the_documentation_pages_are_served(ask: Get, path: str) -> None:
+    response = ask(path)
     assert response.status_code == 200
     assert response.headers["Content-Type"].startswith("text/html")
     assert "/openapi.json" in response.text
@@ -189,10 +195,11 @@ def keys(value: object) -> object:
 
 
 class Lines(logging.Handler):
-    """Keeps what a handler with the API's own format would write."""
+    """Keeps what the API's own handler writes."""
 
-    def __init__(self) -> None:
+    def __init__(self, log_format: Literal["text", "json"]) -> None:
         super().__init__()
+        self.setFormatter(log.formatter(log_format))
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -205,11 +212,9 @@ def log_lines(request: pytest.FixtureRequest) -> LogLines:
     logger = logging.getLogger(log.LOGGER)
 
     def start(log_format: Literal["text", "json"]) -> list[str]:
-        handler = Lines()
+        handler = Lines(log_format)
         logger.addHandler(handler)
         request.addfinalizer(lambda: logger.removeHandler(handler))
-        log.configure(log_format)
-        request.addfinalizer(lambda: log.configure("text"))
         return handler.lines
 
     return start
@@ -243,9 +248,9 @@ def test_a_request_writes_one_json_line(get: Get, log_lines: LogLines) -> None:
     }
 
 
-def test_a_readable_line_stays_one_line(get: Get, log_lines: LogLines) -> None:
+def test_a_readable_line_stays_one_line(ask: Get, log_lines: LogLines) -> None:
     lines = log_lines("text")
-    get("/nowhere%0A2026-11-01 INFO forged")
+    ask("/nowhere%0A2026-11-01 INFO forged")
     line = first(lines)
     assert "\n" not in line
     assert "status=404" in line

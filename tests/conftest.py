@@ -1,0 +1,74 @@
+"""What every test can ask for: a real PostgreSQL, and in it a fresh, migrated warehouse of its own."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from kasparro_pipeline.stack.embedded import EmbeddedPostgres
+from kasparro_pipeline.warehouse import connection, migrate
+from kasparro_pipeline.warehouse.settings import WarehouseSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROJECT = Path(__file__).parent.parent
+CORPORA = PROJECT.parent / "shared" / "corpora"
+TEMPLATE = "migrated"
+_numbers = itertools.count()
+
+
+def corpus(name: str) -> Path:
+    """A file or folder of the shared test material; the test skips where it is absent."""
+    path = CORPORA / name
+    if not path.exists():
+        pytest.skip(f"{name} of the shared corpora is not beside this checkout")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the person who runs the tests reaches them."""
+    for name in os.environ:
+        if name.startswith(("KASPARRO_", "DAGSTER_")) or name == "DATABASE_URL":
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """The embedded server, in a folder of its own, with a migrated database to copy."""
+    folder = Path(tempfile.mkdtemp(prefix="kasparro-test-"))
+    server = EmbeddedPostgres(folder)
+    server.start()
+    try:
+        server.create_database(TEMPLATE)
+        migrate.upgrade(server.url(TEMPLATE))
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """The URL of a fresh, migrated warehouse."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
+        admin.execute(f"create database {name} template {TEMPLATE}")
+        yield postgres.url(name)
+        admin.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def warehouse(database_url: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection to the test's own warehouse."""
+    settings = WarehouseSettings.model_validate({"DATABASE_URL": database_url})
+    with connection.connect(settings) as opened:
+        yield opened

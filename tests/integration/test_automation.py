@@ -1,0 +1,157 @@
+"""Schedules and sensors: what they request, and when."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import pytest
+
+from kasparro_pipeline.components import CsvSource, FeedSource
+from kasparro_pipeline.components.resources import Warehouse
+from tests.integration.conftest import today
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.integration.conftest import Clock, Pipeline, Upstream
+
+HEADER = "id,name\n"
+
+
+def tick(
+    pipeline: Pipeline, sensor: str, database_url: str
+) -> dg.SensorResult | dg.RunRequest | dg.SkipReason:
+    """Evaluate a sensor, as the daemon does."""
+    context = dg.build_sensor_context(
+        instance=pipeline.instance,
+        definitions=pipeline.definitions,
+        resources={"warehouse": Warehouse(database_url=database_url)},
+    )
+    found: Any = pipeline.definitions.resolve_sensor_def(sensor)(context)
+    assert isinstance(found, dg.SensorResult | dg.RunRequest | dg.SkipReason)
+    return found
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that looks finished a minute ago."""
+    path.write_text(text)
+    settled = time.time() - 60
+    os.utime(path, (settled, settled))
+
+
+@pytest.fixture
+def csv(folder: Path, pipeline_of: Callable[..., Pipeline]) -> Pipeline:
+    fields = {"title": {"path": "name", "required": True}}
+    return pipeline_of(
+        CsvSource, {"files": f"{folder}/*.csv", "kind": "thing", "key": "id", "fields": fields}
+    )
+
+
+def test_a_new_file_becomes_a_partition_and_one_run(csv: Pipeline, folder: Path, database_url: str) -> None:
+    write(folder / "a.csv", HEADER + "1,one\n")
+
+    found = tick(csv, "it_sensor", database_url)
+
+    assert isinstance(found, dg.SensorResult)
+    assert [request.partition_key for request in found.run_requests or []] == ["a.csv"]
+    [added] = found.dynamic_partitions_requests or []
+    assert list(added.partition_keys) == ["a.csv"]
+
+
+def test_a_loaded_file_is_not_requested_again_until_its_bytes_change(
+    csv: Pipeline, folder: Path, database_url: str
+) -> None:
+    keys = []
+    csv.add_files("it", "a.csv")
+    for text in ("1,one\n", "1,ONE\n", "1,one\n"):
+        write(folder / "a.csv", HEADER + text)
+        found = tick(csv, "it_sensor", database_url)
+        assert isinstance(found, dg.SensorResult)
+        keys += [request.run_key for request in found.run_requests or []]
+        assert csv.run("it", "a.csv").success
+        assert isinstance(tick(csv, "it_sensor", database_url), dg.SkipReason)
+
+    assert len(set(keys)) == 3  # the third content equals the first, and is still a run of its own
+    assert csv.unified("it")["1"]["title"] == "one"
+
+
+def test_a_file_that_may_still_grow_is_left_for_the_next_tick(
+    csv: Pipeline, folder: Path, database_url: str
+) -> None:
+    (folder / "a.csv").write_text(HEADER)
+
+    assert isinstance(tick(csv, "it_sensor", database_url), dg.SkipReason)
+
+
+def test_a_listing_that_fails_drops_no_partition_and_says_what_is_wrong(
+    csv: Pipeline, folder: Path, database_url: str
+) -> None:
+    csv.add_files("it", "a.csv")
+    folder.rmdir()
+
+    with pytest.raises(Exception, match="the folder does not exist"):
+        tick(csv, "it_sensor", database_url)
+
+    assert csv.instance.get_dynamic_partitions("it_files") == ["a.csv"]
+
+
+def test_a_feed_is_asked_conditionally_and_a_run_is_requested_only_when_it_changed(
+    upstream: Upstream, pipeline_of: Callable[..., Pipeline], database_url: str
+) -> None:
+    conditions: list[str | None] = []
+    state = {"etag": '"1"'}
+
+    def answer(_query: dict[str, str], headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        conditions.append(headers.get("If-None-Match"))
+        if conditions[-1] == state["etag"]:
+            return 304, {"ETag": state["etag"]}, b""
+        body = f"<rss><channel><item><guid>1</guid><title>{state['etag']}</title></item></channel></rss>"
+        return 200, {"ETag": state["etag"]}, body.replace('"', "").encode()
+
+    upstream.answers["/feed"] = answer
+    spec = {"url": f"{upstream.address}/feed", "kind": "article", "key": "id", "fields": {"title": {}}}
+    pipeline = pipeline_of(FeedSource, spec)
+
+    first = tick(pipeline, "it_sensor", database_url)
+    assert isinstance(first, dg.RunRequest)
+    assert first.partition_key == today()
+    assert pipeline.run("it").success
+    assert isinstance(tick(pipeline, "it_sensor", database_url), dg.SkipReason)
+    assert conditions == [None, None, '"1"']
+
+    state["etag"] = '"2"'
+    second = tick(pipeline, "it_sensor", database_url)
+    assert isinstance(second, dg.RunRequest)
+    assert second.run_key != first.run_key
+
+
+def test_each_rest_source_has_a_schedule_for_the_current_day_that_is_on(built_in: Pipeline) -> None:
+    for source in ("coinpaprika_tickers", "coingecko_markets", "coinpaprika_ohlcv"):
+        schedule = built_in.definitions.resolve_schedule_def(f"{source}_schedule")
+        assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+        moment = datetime(2026, 11, 20, 23, 45, tzinfo=UTC)
+        context = dg.build_schedule_context(
+            scheduled_execution_time=moment, repository_def=built_in.definitions.get_repository_def()
+        )
+        requests = schedule.evaluate_tick(context).run_requests or []
+        assert [request.partition_key for request in requests] == ["2026-11-20"]
+
+
+def test_files_and_feeds_have_sensors_that_are_on(built_in: Pipeline) -> None:
+    for name in ("coin_reference_sensor", "crypto_news_sensor", "close_failed_runs", "close_cancelled_runs"):
+        sensor = built_in.definitions.resolve_sensor_def(name)
+        assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+
+
+def test_the_sandbox_feed_changes_and_is_noticed(built_in: Pipeline, clock: Clock, database_url: str) -> None:
+    assert built_in.run("crypto_news").success
+    assert isinstance(tick(built_in, "crypto_news_sensor", database_url), dg.SkipReason)
+
+    clock.forward(minutes=4)
+
+    assert isinstance(tick(built_in, "crypto_news_sensor", database_url), dg.RunRequest)
