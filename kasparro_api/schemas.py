@@ -20,7 +20,7 @@ RECORD_EXAMPLE: dict[str, Any] = {
     "currency": "USD",
     "published_at": "2026-11-01T12:00:00Z",
     "attributes": {"rank": 1},
-    "content_hash": "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
+    "content_hash": "2cf24dba5fb0a30e26e83b2ac5b9e29e",
     "raw_id": 1042,
     "run_id": "0f9d2b9c-6a8e-4f0e-9a53-0a3b8c1d2e4f",
     "first_seen_at": "2026-11-01T12:00:05.123456Z",

@@ -1,9 +1,11 @@
 """What the `defs.yaml` of every kind of source has in common."""
 
 from datetime import date, timedelta
+from typing import Any
 
 from pydantic import Field, field_validator
 
+from kasparro_pipeline.components.readable_schema import readable
 from kasparro_pipeline.contract.spec import Contract
 from kasparro_pipeline.extract.http import HttpSettings
 
@@ -25,6 +27,11 @@ class SourceSpec(Contract):
             if "@" not in owner and not owner.startswith("team:"):
                 raise ValueError(f"`{owner}` must be an e-mail address or `team:<name>`")
         return owners
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - pydantic's own
+        """The schema that `dg check yaml` reads, in the form whose errors name the allowed values."""
+        return readable(super().model_json_schema(*args, **kwargs))
 
     def contract(self) -> Contract:
         """The contract alone: what the contract's version is counted over."""

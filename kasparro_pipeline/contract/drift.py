@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any, Literal, Self
 
 from kasparro_pipeline.contract.mapping import DOCUMENT_PREFIX, is_encodable
-from kasparro_pipeline.contract.spec import Contract, FieldSpec, FieldType, Mode
+from kasparro_pipeline.contract.spec import Contract, FieldSpec, FieldType, Mode, VersionSpec
 
 Change = Literal["added", "removed", "retyped"]
 
@@ -116,6 +116,8 @@ def _removed_or_retyped(contract: Contract, paths: Mapping[str, str], profile: P
     for name, path in paths.items():
         kind, modes = contract.type_of(name), contract.schema_contract
         if not any(_within(seen, path) for seen in profile.types):
+            if _may_be_hidden(path, profile):
+                continue
             # an upstream may leave out what it may also leave empty: only a promise can be broken
             mode = modes.removed if contract.fields[name].required else "evolve"
             yield Drift("removed", path, mode, kind, None, profile.records, Decimal(1))
@@ -124,8 +126,8 @@ def _removed_or_retyped(contract: Contract, paths: Mapping[str, str], profile: P
         if allowed is None:
             continue
         wrong = {k: n for k, n in profile.types.get(path, {}).items() if k not in allowed and k != "null"}
-        if any(seen != path and _within(seen, path) for seen in profile.types):
-            wrong["object"] = profile.records - sum(profile.types.get(path, {}).values())
+        if objects := _objects_at(path, profile):
+            wrong["object"] = wrong.get("object", 0) + objects
         if wrong:
             records = sum(wrong.values())
             types = ", ".join(sorted(wrong))
@@ -136,10 +138,13 @@ def _removed_or_retyped(contract: Contract, paths: Mapping[str, str], profile: P
 def _added(contract: Contract, mapped: set[str], profile: Profile) -> Iterator[Drift]:
     known = mapped | set(contract.ignore)
     known |= {path for path in contract.key_paths if not path.startswith(DOCUMENT_PREFIX)}
+    if isinstance(contract.version, VersionSpec):
+        known.add(contract.version.path)
     for path, kinds in profile.types.items():
         if path == "" or any(_within(path, one) or _within(one, path) for one in known):
             continue
-        records, types = sum(kinds.values()), ", ".join(sorted(kinds))
+        # OVERFLOW counts fields, of which a record may have many
+        records, types = min(sum(kinds.values()), profile.records), ", ".join(sorted(kinds))
         share = _share(records, profile.records)
         yield Drift("added", path, contract.schema_contract.added, None, types, records, share)
 
@@ -153,6 +158,25 @@ def _allowed(kind: FieldType, spec: FieldSpec, *, text_only: bool) -> frozenset[
     if kind == "timestamp" and spec.format in {"unix", "unix_ms"}:
         return _ALLOWED["number"]
     return _ALLOWED.get(kind, _TEXT)
+
+
+def _may_be_hidden(path: str, profile: Profile) -> bool:
+    """Whether the field may have come without being told apart: too many fields, or nested too deep."""
+    cut = (
+        seen for seen, kinds in profile.types.items() if "object" in kinds and seen.count(".") >= MAX_DEPTH
+    )
+    return OVERFLOW in profile.types or any(_within(path, seen) for seen in cut)
+
+
+def _objects_at(path: str, profile: Profile) -> int:
+    """In how many records, at least, an object with fields stands at `path`.
+
+    Records that hold a value at the path itself are not among them: there the dots belong to a key.
+    """
+    below = [
+        sum(kinds.values()) for seen, kinds in profile.types.items() if seen != path and _within(seen, path)
+    ]
+    return min(max(below, default=0), profile.records - sum(profile.types.get(path, {}).values()))
 
 
 def _within(path: str, parent: str) -> bool:

@@ -33,9 +33,11 @@ def value_at(record: object, path: str, context: Mapping[str, Any]) -> object:
     if isinstance(record, dict):
         if path in record:
             return record[path]
-        head, separator, rest = path.partition(".")
-        if separator and head in record:
-            return value_at(record[head], rest, context)
+        for dot in (index for index, character in enumerate(path) if character == "."):
+            if path[:dot] in record:
+                found = value_at(record[path[:dot]], path[dot + 1 :], context)
+                if found is not MISSING:
+                    return found
     return MISSING
 
 

@@ -1,10 +1,19 @@
 """The contract as a user writes it in a `defs.yaml`: fields, key, version, modes. Reads no record."""
 
 import hashlib
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError, SchemaError, SchemaValidator, core_schema
 
 FieldType = Literal[
     "string", "integer", "number", "boolean", "timestamp", "date", "url", "enum", "list", "json"
@@ -25,9 +34,18 @@ COLUMN_TYPES: dict[str, FieldType] = {
 """The typed columns that every source shares. A field of another name goes to `attributes`."""
 
 VERSION_TYPES = {"integer", "number", "timestamp", "date"}
+RULE_TYPES: dict[str, set[FieldType]] = {
+    "minimum": {"integer", "number"},
+    "maximum": {"integer", "number"},
+    "max_length": {"string", "url", "enum"},
+    "pattern": {"string", "url", "enum"},
+    "format": {"timestamp"},
+}
+"""Which types of field each rule can be set for."""
 RESERVED_NAMES = {"id", "source", "source_id", "kind", "attributes", "raw_id", "run_id"}
 
 FieldName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+Path = Annotated[str, Field(min_length=1)]
 
 
 class StrictModel(BaseModel):
@@ -35,11 +53,30 @@ class StrictModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _name_the_known_keys(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401 - anything a YAML file holds
+        try:
+            return handler(data)
+        except ValidationError as error:
+            known = f"unknown key; the known ones are {', '.join(cls.model_fields)}"
+            raise ValidationError.from_exception_data(
+                error.title, [_detail(item, known) for item in error.errors(include_url=False)]
+            ) from None
+
+
+def _detail(item: Any, known: str) -> InitErrorDetails:  # noqa: ANN401 - pydantic's ErrorDetails
+    own_key = item["type"] == "extra_forbidden" and len(item["loc"]) == 1
+    message = known if own_key else item["msg"]
+    # a type of its own: the models around this one leave the message as it is
+    kind = "unknown_key" if own_key else item["type"]
+    return InitErrorDetails(type=PydanticCustomError(kind, message), loc=item["loc"], input=item["input"])
+
 
 class FieldSpec(StrictModel):
     """One promised field."""
 
-    path: str | None = None
+    path: Path | None = None
     """Where the value is in a record: keys joined by dots (`quotes.USD.price`). Default: the field's name.
     `$document.<name>` reads the document's context (a request parameter, a file's date) instead."""
     value: str | None = None
@@ -52,9 +89,9 @@ class FieldSpec(StrictModel):
     """How a timestamp is written. `unix` counts seconds, `unix_ms` milliseconds; neither is guessed."""
     values: tuple[str, ...] | None = None
     """What an enum allows."""
-    minimum: float | None = None
+    minimum: float | None = Field(default=None, allow_inf_nan=False)
     """Smallest number allowed."""
-    maximum: float | None = None
+    maximum: float | None = Field(default=None, allow_inf_nan=False)
     """Largest number allowed."""
     max_length: int | None = Field(default=None, ge=1)
     """Longest text allowed, in characters."""
@@ -69,11 +106,21 @@ class FieldSpec(StrictModel):
             raise ValueError("`type: enum` and `values: [...]` go together")
         return self
 
+    @field_validator("pattern")
+    @classmethod
+    def _pattern_compiles(cls, pattern: str | None) -> str | None:
+        try:
+            SchemaValidator(core_schema.str_schema(pattern=pattern))
+        except SchemaError as error:
+            # Rust's expressions: linear in time, hence without look-around and back-references
+            raise ValueError(f"`{pattern}` is not a regular expression of Rust's regex") from error
+        return pattern
+
 
 class VersionSpec(StrictModel):
     """A version that is not itself content: a file's date, a counter."""
 
-    path: str
+    path: Path
     """Where it is, like a field's path."""
     type: Literal["integer", "number", "timestamp", "date"]
     """How versions compare."""
@@ -101,7 +148,7 @@ class Contract(StrictModel):
 
     kind: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)
     """What one record is: asset, price, candle, article."""
-    key: str | tuple[str, ...]
+    key: Path | Annotated[tuple[Path, ...], Field(min_length=1)]
     """Path of the upstream's own key of a record, or several paths. It becomes `source_id`."""
     version: str | VersionSpec | None = None
     """What is larger in a newer version of a record: a field's name, or a path and type of its own.
@@ -121,6 +168,12 @@ class Contract(StrictModel):
             column = COLUMN_TYPES.get(name)
             if column and field.type not in (None, column):
                 raise ValueError(f"field `{name}` is a shared column of type {column}, not {field.type}")
+            for rule, types in RULE_TYPES.items():
+                if getattr(field, rule) not in (None, "iso") and self.type_of(name) not in types:
+                    raise ValueError(
+                        f"field `{name}` is of type {self.type_of(name)}; "
+                        f"`{rule}` is for {', '.join(sorted(types))}"
+                    )
         if isinstance(self.version, str) and self.version not in self.fields:
             raise ValueError(f"version: no field is named `{self.version}`; fields: {', '.join(self.fields)}")
         if isinstance(self.version, str) and self.type_of(self.version) not in VERSION_TYPES:

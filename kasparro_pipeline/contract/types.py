@@ -24,6 +24,7 @@ MAX_DEPTH = 64
 """Nesting of a `json` value."""
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,9})?", re.ASCII)
 INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -132,7 +133,9 @@ def to_url(value: object) -> str:
         parts = urlsplit(text)
     except ValueError as error:
         raise PydanticCustomError("url_parsing", "not a URL") from error
-    if parts.scheme not in {"http", "https"} or not parts.netloc:
+    # urlsplit passes over control characters and outer spaces, others that read the URL do not
+    plain = text == text.strip() and not CONTROL.search(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
         raise PydanticCustomError("url_parsing", "not an absolute http or https URL")
     return text
 

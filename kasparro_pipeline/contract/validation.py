@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -17,12 +17,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from kasparro_pipeline.contract.mapping import MISSING, KeyRefusedError, is_encodable, source_id, value_at
 from kasparro_pipeline.contract.spec import COLUMN_TYPES, Contract, FieldSpec, VersionSpec
-from kasparro_pipeline.contract.types import converter
+from kasparro_pipeline.contract.types import EPOCH, converter
 
 NO_VERSION = Decimal("-Infinity")
 """The version of a record whose contract has none: arrival alone decides."""
 VERSION = "$version"
 """Name under which a version that is no field is validated."""
+FIELD = "field_"
+"""Before a field's name in the pydantic model: `json` and `copy` are names of pydantic's own."""
 MAX_REASON_VALUE = 200
 """Characters of an offending value that a reason shows; raw keeps all of it."""
 
@@ -96,12 +98,13 @@ def compile_validator(contract: Contract) -> Validator:
         except KeyRefusedError as error:
             reasons.append(Reason(error.path, error.rule, _shown(error.value), str(error)))
         try:
-            fields = model.model_validate(values).__dict__
+            found_fields = model.model_validate(values).__dict__
         except ValidationError as error:
             reasons.extend(_reasons(error))
             return Rejected(key, tuple(reasons))
         if key is None:
             return Rejected(None, tuple(reasons))
+        fields = {name.removeprefix(FIELD): value for name, value in found_fields.items()}
         columns = _columns(contract, fields)
         return Validated(key, _version(fields[version]) if version else NO_VERSION, columns, _hash(columns))
 
@@ -128,19 +131,27 @@ def _model_of(contract: Contract) -> type[BaseModel]:
     for name, spec in contract.fields.items():
         kind = contract.type_of(name)
         constraint = Field(
-            ge=spec.minimum, le=spec.maximum, max_length=spec.max_length, pattern=spec.pattern
-        )  # fmt: skip
+            ge=_exact(spec.minimum), le=_exact(spec.maximum), max_length=spec.max_length, pattern=spec.pattern
+        )
         python_type: Any = _PYTHON_TYPES.get(kind, str)
         annotation: Any = Annotated[python_type, BeforeValidator(converter(kind, spec)), constraint]
         required = spec.required or name == contract.version
-        definitions[name] = (annotation, ...) if required else (annotation | None, None)
+        definitions[FIELD + name] = (
+            (annotation, Field(alias=name)) if required else (annotation | None, Field(None, alias=name))
+        )
     if isinstance(contract.version, VersionSpec):
         spec = FieldSpec(type=contract.version.type, format=contract.version.format)
         python_type = _PYTHON_TYPES[contract.version.type]
         convert = converter(contract.version.type, spec)
-        definitions[VERSION] = (Annotated[python_type, BeforeValidator(convert)], ...)
+        annotation = Annotated[python_type, BeforeValidator(convert)]
+        definitions[FIELD + VERSION] = (annotation, Field(alias=VERSION))
     config = ConfigDict(extra="forbid", hide_input_in_errors=True)
     return create_model(f"{contract.kind}_record", __config__=config, **definitions)
+
+
+def _exact(bound: float | None) -> Decimal | None:
+    # 0.1 as written: the float lies a little above it, and would refuse a price of 0.1
+    return None if bound is None else Decimal(repr(bound))
 
 
 def _columns(contract: Contract, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,9 +177,9 @@ def _hash(columns: Mapping[str, Any]) -> bytes:
 def _version(value: int | Decimal | datetime | date) -> Decimal:
     """A version as one number: instants and days count microseconds since 1970, so that they compare."""
     if isinstance(value, datetime):
-        return Decimal(int(value.timestamp()) * 1_000_000 + value.microsecond)
+        return Decimal((value - EPOCH) // timedelta(microseconds=1))
     if isinstance(value, date):
-        return Decimal((value - date(1970, 1, 1)).days * 86_400_000_000)
+        return Decimal((value - EPOCH.date()).days * 86_400_000_000)
     return Decimal(value)
 
 
@@ -184,7 +195,11 @@ def _reasons(error: ValidationError) -> Iterable[Reason]:
 def _shown(value: object) -> str | None:
     if value is None:
         return None
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    try:
+        text = str(value) if isinstance(value, (str, Decimal)) else json.dumps(value, default=str)
+    except RecursionError:
+        # the reader goes a few levels deeper than the writer; the record itself is in raw
+        text = "nested too deep to be shown"
     if not is_encodable(text):
         text = text.encode("utf-8", "backslashreplace").decode()
     return text.replace("\x00", "\\u0000")[:MAX_REASON_VALUE]

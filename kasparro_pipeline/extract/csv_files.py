@@ -3,16 +3,19 @@
 Cells are text; an empty one is null. Dialects and encodings are declared, not guessed.
 """
 
+import codecs
 import csv
 import glob
 import hashlib
+import io
 import os
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from pydantic import Field
 
@@ -20,13 +23,14 @@ from kasparro_pipeline.contract.mapping import is_encodable
 from kasparro_pipeline.contract.spec import StrictModel
 from kasparro_pipeline.extract.documents import Batch, Document, RawRecord, Request
 from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError
-from kasparro_pipeline.extract.json_records import encoding_of
+from kasparro_pipeline.extract.json_records import mark_and_encoding
 from kasparro_pipeline.extract.unreadable import UnreadableRecordError
 
 BATCH_ROWS = 20_000
 """Rows that are stored in one transaction. Fixed: a batch is also what decides which duplicate wins."""
 MAX_FIELD = 16 * 1024 * 1024
 """Characters of one cell."""
+csv.field_size_limit(MAX_FIELD)  # of the process: for the file, and for a stored row that is read again
 SETTLE_SECONDS = 2
 """A file that was written to within this time may still grow, and is left for later."""
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -65,13 +69,13 @@ def list_files(spec: CsvFiles) -> list[FoundFile]:
     if not folder.is_dir():
         raise PermanentUpstreamError("the folder does not exist; create it or correct `files`", str(folder))
     found = []
-    newest = datetime.now(UTC).timestamp() - SETTLE_SECONDS
+    now = datetime.now(UTC).timestamp()
     for name in glob.iglob(spec.files, recursive=True):  # noqa: PTH207 - a pattern, possibly absolute
         path = Path(name)
         if not path.is_file():
             continue
         state = path.stat()
-        if state.st_mtime <= newest:
+        if abs(now - state.st_mtime) >= SETTLE_SECONDS:
             found.append(
                 FoundFile(path.relative_to(folder).as_posix(), path, state.st_size, state.st_mtime_ns)
             )
@@ -101,7 +105,8 @@ def extract(spec: CsvFiles, name: str, request: Request) -> Iterator[Batch]:
     """The batches of one file, behind what an interrupted extraction of the same bytes has stored.
 
     Raises:
-        PermanentUpstreamError: no such file, no header, a column name that comes twice, an unknown encoding.
+        PermanentUpstreamError: no such file, no header, a column name that comes twice, an encoding that is
+            unknown or not the file's.
         TransientUpstreamError: the file changed while it was read.
     """
     path = path_of(spec, name)
@@ -113,31 +118,39 @@ def extract(spec: CsvFiles, name: str, request: Request) -> Iterator[Batch]:
         yield Batch(None, [], {"sha256": sha.hex()}, done=True)
         return
     skip = partial.records if partial is not None and partial.sha256 == sha else 0
+    mark, encoding = _encoding(spec.encoding, path)
     with path.open("rb") as file:
-        encoding = spec.encoding or encoding_of(file.read(4))
-    try:
-        text = path.open(encoding=encoding, errors="surrogateescape", newline="")
-    except LookupError as error:
-        raise PermanentUpstreamError(f"unknown encoding {encoding!r}", str(path)) from error
-    with text:
-        lines = _Lines(text)
-        columns = _header(next(_reader(lines, spec), None), path)
-        lines.take()
-        layout = {
-            "format": "csv",
-            "columns": columns,
-            "delimiter": spec.delimiter,
-            "quote": spec.quote,
-            "encoding": encoding.removesuffix("-sig"),
-        }
-        found = Document(
-            name, before.st_size, sha, datetime.now(UTC), layout, _context(name), {"path": path.as_posix()}
-        )
-        for records, complete in _batches(lines, spec, layout, skip):
-            if complete:
-                _require_unchanged(path, before)
-            cursor = {"sha256": sha.hex(), "records": records[-1].position + 1 if records else skip}
-            yield Batch(found, records, cursor, complete=complete, done=complete)
+        file.seek(len(mark))
+        text = io.TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="")
+        lines = _Lines(text, mark)
+        rows = _rows(lines, spec)
+        try:
+            _, header = next(rows, (b"", []))
+            layout = {
+                "format": "csv",
+                "columns": _header(header, path),
+                "delimiter": spec.delimiter,
+                "quote": spec.quote,
+                "encoding": encoding,
+            }
+            found = Document(
+                name,
+                before.st_size,
+                sha,
+                datetime.now(UTC),
+                layout,
+                _context(name),
+                {"path": path.as_posix()},
+            )
+            for records, complete in _batches(rows, layout, skip):
+                if complete:
+                    _require_same(path, before, sha, lines)
+                cursor = {"sha256": sha.hex(), "records": records[-1].position + 1 if records else skip}
+                yield Batch(found, records, cursor, complete=complete, done=complete)
+        except UnicodeError as error:
+            raise PermanentUpstreamError(
+                f"the file is not {encoding}: {error}; set `encoding`", str(path)
+            ) from error
 
 
 def read(payload: bytes, layout: Mapping[str, Any]) -> dict[str, str | None]:
@@ -151,7 +164,7 @@ def read(payload: bytes, layout: Mapping[str, Any]) -> dict[str, str | None]:
         rows = list(csv.reader([text], delimiter=layout["delimiter"], quotechar=layout["quote"], strict=True))
     except csv.Error as error:
         raise UnreadableRecordError(
-            "csv_quotes", f"the row's quotes are not closed or stray: {error}"
+            "csv_quotes", f"the row's quotes do not end or are stray, or a cell is too long: {error}"
         ) from error
     return _cells(rows[0] if rows else [], layout["columns"])
 
@@ -163,56 +176,104 @@ def _cells(row: list[str], columns: list[str]) -> dict[str, str | None]:
 
 
 class _Lines:
-    """Hands lines to the CSV reader and keeps those of the row under way: the row's own text."""
+    """Hands lines to the CSV reader, and keeps those of the row under way: the row's own bytes."""
 
-    def __init__(self, text: TextIO) -> None:
+    def __init__(self, text: io.TextIOWrapper, mark: bytes) -> None:
         self._text = text
+        self._again: deque[str] = deque()
         self._row: list[str] = []
+        self._digest = hashlib.sha256(mark)
 
     def __iter__(self) -> Iterator[str]:
-        for line in self._text:
-            self._row.append(line)
-            yield line
+        return self
 
-    def take(self) -> str:
-        """The text of the row that was just read."""
-        row, self._row = "".join(self._row), []
-        return row
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._text)
+        self._row.append(line)
+        return line
+
+    def take(self) -> bytes:
+        """The bytes of the row that was just read."""
+        payload = "".join(self._row).encode(self._text.encoding, "surrogateescape")
+        self._row = []
+        self._digest.update(payload)
+        return payload
+
+    def take_first(self) -> bytes:
+        """The bytes of its first line alone; the lines behind it are read again, as rows of their own."""
+        self._again.extendleft(reversed(self._row[1:]))
+        del self._row[1:]
+        return self.take()
+
+    def sha256(self) -> bytes:
+        """SHA-256 of all that was taken."""
+        return self._digest.digest()
 
 
-def _reader(lines: _Lines, spec: CsvFiles) -> Iterator[list[str]]:
-    csv.field_size_limit(MAX_FIELD)
-    return csv.reader(iter(lines), delimiter=spec.delimiter, quotechar=spec.quote)
+def _rows(lines: _Lines, spec: CsvFiles) -> Iterator[tuple[bytes, list[str] | None]]:
+    """Bytes and cells of each row; None for cells where stray quotes or a cell over MAX_FIELD leave none."""
+    reader = csv.reader(lines, delimiter=spec.delimiter, quotechar=spec.quote, strict=True)
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            # a quote that does not end would swallow the good rows behind it
+            yield lines.take_first(), None
+        else:
+            yield lines.take(), row
 
 
 def _batches(
-    lines: _Lines, spec: CsvFiles, layout: dict[str, Any], skip: int
+    rows: Iterator[tuple[bytes, list[str] | None]], layout: dict[str, Any], skip: int
 ) -> Iterator[tuple[list[RawRecord], bool]]:
     batch: list[RawRecord] = []
     position = 0
-    for row in _reader(lines, spec):
-        text = lines.take()
-        if not row:
+    for payload, row in rows:
+        if row == []:
             continue  # a blank line is no record
         if position >= skip:
             if len(batch) == BATCH_ROWS:
                 yield batch, False
                 batch = []
-            batch.append(_record(position, text, row, layout))
+            batch.append(_record(position, payload, row, layout))
         position += 1
     yield batch, True
 
 
-def _record(position: int, text: str, row: list[str], layout: dict[str, Any]) -> RawRecord:
-    payload = text.encode(layout["encoding"], "surrogateescape")
+def _record(position: int, payload: bytes, row: list[str] | None, layout: dict[str, Any]) -> RawRecord:
     try:
-        return RawRecord(position, payload, _cells(row, layout["columns"]))
+        return RawRecord(position, payload, None if row is None else _cells(row, layout["columns"]))
     except UnreadableRecordError:
         # kept like any other; validation meets the same error and says so
         return RawRecord(position, payload, None)
 
 
+def _encoding(declared: str | None, path: Path) -> tuple[bytes, str]:
+    """The byte order mark to pass over, and the codec of what follows it: exact both ways, row by row."""
+    with path.open("rb") as file:
+        mark, marked = mark_and_encoding(file.read(4))
+    if declared is None:
+        return mark, marked
+    try:
+        b"".decode(declared)
+    except (LookupError, ValueError) as error:
+        raise PermanentUpstreamError(f"unknown encoding {declared!r}", str(path)) from error
+    name = codecs.lookup(declared).name.removesuffix("-sig")
+    if name in {"utf-16", "utf-32"}:
+        if not marked.startswith(name):
+            raise PermanentUpstreamError(
+                f"the file has no byte order mark of {name}; set `encoding` to {name}-le or {name}-be",
+                str(path),
+            )
+        return mark, marked
+    return (mark if marked == name else b""), name
+
+
 def _header(row: list[str] | None, path: Path) -> list[str]:
+    if row is None:
+        raise PermanentUpstreamError("the header's quotes are stray or do not end", str(path))
     if not row:
         raise PermanentUpstreamError("the file has no header row", str(path))
     columns = [name.strip() or f"column_{number}" for number, name in enumerate(row, start=1)]
@@ -233,10 +294,20 @@ def _context(name: str) -> dict[str, str]:
     return {"file": name} | ({"file_date": day.group()} if day else {})
 
 
-def _require_unchanged(path: Path, before: os.stat_result) -> None:
-    after = path.stat()
+def _require_same(path: Path, before: os.stat_result, sha: bytes, lines: _Lines) -> None:
+    """Nothing moved under the reading, and what was read is the file, byte for byte."""
+    try:
+        after = path.stat()
+    except FileNotFoundError as error:
+        raise TransientUpstreamError("the file went away while it was read", str(path)) from error
     if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise TransientUpstreamError("the file changed while it was read", str(path))
+    if lines.sha256() != sha:
+        raise PermanentUpstreamError(
+            "the encoding does not give the file's bytes back, so rows cannot be kept exactly; "
+            "convert the file to UTF-8",
+            str(path),
+        )
 
 
 def _folder(pattern: str) -> Path:

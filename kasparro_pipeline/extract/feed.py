@@ -4,6 +4,7 @@ An entry's payload is its own XML, cut out of the body by byte offset. Its field
 that XML inside the feed's own outer tags, so that namespaces hold. Entities that a feed declares are refused.
 """
 
+import codecs
 import hashlib
 import io
 from calendar import timegm
@@ -85,6 +86,11 @@ def entries(body: bytes, location: str) -> tuple[dict[str, str], list[RawRecord]
         raise PermanentUpstreamError(
             f"the feed is not well-formed XML: {problem}, {place}", location
         ) from error
+    except (LookupError, ValueError) as error:
+        # expat asks Python's codecs, and takes none that needs several bytes for a character but UTF-8
+        raise PermanentUpstreamError(
+            f"the feed's encoding cannot be read: {error}; ask the publisher for UTF-8", location
+        ) from error
     except _RefusedError as error:
         raise PermanentUpstreamError(str(error), location) from error
     layout = {
@@ -100,7 +106,8 @@ def entries(body: bytes, location: str) -> tuple[dict[str, str], list[RawRecord]
 def read(payload: bytes, layout: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of one stored entry: id, title, link, summary, author, tags, category, published, updated.
 
-    `id` is the entry's guid or id, else its link, else a hash of title and summary. Instants are ISO 8601.
+    `id` is the entry's guid or id, else its link, else a hash of title and summary, else of all of it.
+    Instants are ISO 8601.
 
     Raises:
         UnreadableRecordError: feedparser finds no entry in it.
@@ -120,7 +127,7 @@ def read(payload: bytes, layout: Mapping[str, Any]) -> dict[str, Any]:
     # feedparser's own `get` answers the one for the other, and warns that it will stop doing so
     published, updated = dict.get(entry, "published_parsed"), dict.get(entry, "updated_parsed")
     fields = {
-        "id": entry.get("id") or entry.get("link") or _hash_of(entry),
+        "id": entry.get("id") or entry.get("link") or _hash_of(entry, payload),
         "title": entry.get("title"),
         "link": entry.get("link"),
         "summary": entry.get("summary"),
@@ -141,9 +148,10 @@ def _record(position: int, payload: bytes, layout: Mapping[str, Any]) -> RawReco
         return RawRecord(position, payload, None)
 
 
-def _hash_of(entry: Mapping[str, Any]) -> str:
-    text = f"{entry.get('title', '')}\x1f{entry.get('summary', '')}"
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+def _hash_of(entry: Mapping[str, Any], payload: bytes) -> str:
+    title, summary = entry.get("title", ""), entry.get("summary", "")
+    told = f"{title}\x1f{summary}".encode() if title or summary else payload
+    return f"sha256:{hashlib.sha256(told).hexdigest()}"
 
 
 def _instant(parsed: Any) -> str | None:  # noqa: ANN401 - feedparser's struct_time, untyped
@@ -169,21 +177,22 @@ class _Cutter:
         self.encoding = "utf-8"
         self._open: list[str] = []
         self._entry_depth: int | None = None
-        self._entry_start = 0
+        self._entry_start = self._entry_tag_end = 0
 
     def cut(self, body: bytes) -> None:
         parser = expat.ParserCreate()
-        self._body, self._parser = body, parser
-        if body.startswith((b"\xff\xfe", b"\xfe\xff")):
-            self.encoding = "utf-16"
+        if b"\x00" in body[:4]:
+            raise _RefusedError("the feed is UTF-16, which is not supported yet; ask the publisher for UTF-8")
+        # XML wants its declaration first; many feeds begin with an empty line, which means nothing else
+        self._body, self._parser = body.removeprefix(codecs.BOM_UTF8).lstrip(), parser
         parser.XmlDeclHandler = self._declared
         parser.EntityDeclHandler = self._entity
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
-        parser.Parse(body, True)
+        parser.Parse(self._body, True)
 
     def _declared(self, _version: str, encoding: str | None, _standalone: int) -> None:
-        if encoding and self.encoding == "utf-8":
+        if encoding:
             self.encoding = encoding.lower()
 
     def _entity(self, name: str, *_rest: object) -> None:
@@ -199,14 +208,13 @@ class _Cutter:
         if self._entry_depth is None:
             if local in ENTRY_NAMES:
                 self._entry_depth, self._entry_start = len(self._open), start
+                self._entry_tag_end = self._after_tag(start)
             elif not self._open or local == "channel":
                 self._outer(name, start)
         self._open.append(name)
 
     def _outer(self, name: str, start: int) -> None:
         """Keep the tag of the root and of an RSS channel: entries are read again inside them."""
-        if self.encoding == "utf-16":
-            raise _RefusedError("the feed is UTF-16, which is not supported yet; ask the publisher for UTF-8")
         tag = self._body[start : self._after_tag(start)]
         self.head += tag if not tag.endswith(b"/>") else tag[:-2] + b">"
         self.tail = f"</{name}>{self.tail}"
@@ -214,7 +222,9 @@ class _Cutter:
     def _end(self, _name: str) -> None:
         self._open.pop()
         if self._entry_depth == len(self._open):
-            end = self._after_tag(self._parser.CurrentByteIndex)
+            # of an empty element's tag (`<item/>`), expat reports the end as being behind it
+            empty = self._body.endswith(b"/>", self._entry_start, self._entry_tag_end)
+            end = self._entry_tag_end if empty else self._after_tag(self._parser.CurrentByteIndex)
             self.payloads.append(self._body[self._entry_start : end])
             self._entry_depth = None
 

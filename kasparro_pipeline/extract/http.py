@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import requests
+import urllib3
 from pydantic import Field
 from tenacity import (
     RetryCallState,
@@ -28,6 +29,8 @@ USER_AGENT = "kasparro/0.1 (+https://github.com/kasparro)"
 KEPT_HEADERS = ("content-type", "etag", "last-modified", "cache-control", "expires", "link", "date")
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 CHUNK = 1 << 16
+CONDITIONS = frozenset({"If-None-Match", "If-Modified-Since"})
+"""Request headers that allow 304 for an answer."""
 
 
 class HttpSettings(StrictModel):
@@ -109,7 +112,7 @@ def _get(
         ) as answer:
             kept = {name: answer.headers[name] for name in KEPT_HEADERS if name in answer.headers}
             fetched_at = datetime.now(UTC)
-            if answer.status_code == requests.codes.not_modified:
+            if answer.status_code == requests.codes.not_modified and CONDITIONS & headers.keys():
                 return Response(answer.url, None, kept, fetched_at)
             _refuse_status(answer)
             return Response(answer.url, _read(answer, settings, deadline), kept, fetched_at)
@@ -117,13 +120,14 @@ def _get(
         requests.exceptions.InvalidURL,
         requests.exceptions.MissingSchema,
         requests.exceptions.InvalidSchema,
+        requests.exceptions.InvalidHeader,
     ) as e:
-        raise PermanentUpstreamError(f"not a usable address: {e}", url) from e
+        raise PermanentUpstreamError(f"not a usable address or header: {e}", url) from e
     except requests.exceptions.SSLError as e:
         raise PermanentUpstreamError(f"the TLS certificate is not trusted: {e}", url) from e
     except requests.exceptions.TooManyRedirects as e:
         raise PermanentUpstreamError(f"redirected in a circle: {e}", url) from e
-    except requests.exceptions.RequestException as e:
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as e:
         raise TransientUpstreamError(f"no whole answer: {e}", url) from e
 
 
@@ -131,16 +135,24 @@ def _refuse_status(answer: requests.Response) -> None:
     status = answer.status_code
     if status == requests.codes.ok:
         return
-    excerpt = next(answer.iter_content(300), b"").decode("utf-8", "replace").strip()
-    said = f"HTTP {status} {answer.reason}" + (f": {excerpt}" if excerpt else "")
+    said = f"HTTP {status} {answer.reason}: {_excerpt(answer)}".removesuffix(": ")
     if status in RETRIED_STATUSES:
         raise TransientUpstreamError(said, answer.url, retry_after(answer.headers.get("Retry-After")))
     raise PermanentUpstreamError(said, answer.url)
 
 
+def _excerpt(answer: requests.Response) -> str:
+    """What came first of an error's body. The status says enough where it cannot be read."""
+    try:
+        return answer.raw.read1(300, decode_content=True).decode("utf-8", "replace").strip()
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        return f"(body unreadable: {error})"
+
+
 def _read(answer: requests.Response, settings: HttpSettings, deadline: float) -> bytes:
     body = bytearray()
-    for chunk in answer.iter_content(CHUNK):
+    # read1 returns what has come; iter_content waits for a whole chunk, however slowly its bytes drip
+    while chunk := answer.raw.read1(CHUNK, decode_content=True):
         body += chunk
         if len(body) > settings.max_bytes:
             raise PermanentUpstreamError(
@@ -160,7 +172,7 @@ def retry_after(header: str | None, now: datetime | None = None) -> float | None
     """
     if header is None:
         return None
-    if header.strip().isdigit():
+    if header.isascii() and header.strip().isdigit():
         return float(header.strip())
     try:
         moment = parsedate_to_datetime(header)

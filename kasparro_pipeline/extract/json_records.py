@@ -15,6 +15,14 @@ from kasparro_pipeline.extract.errors import PermanentUpstreamError
 
 MAX_INT_DIGITS = 4300
 _WHITESPACE = " \t\n\r"
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    # before UTF-16: its mark is the beginning of this one
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
 
 
 def _refuse_constant(name: str) -> Any:  # noqa: ANN401 - json's hook
@@ -41,6 +49,10 @@ class _NotAListError(ValueError):
     pass
 
 
+class _AmbiguousError(ValueError):
+    pass
+
+
 def records(body: bytes, path: str, location: str) -> tuple[dict[str, str], list[RawRecord]]:
     """The layout and the records of a document: the items of the list at `path` (dots; empty: the root).
 
@@ -49,23 +61,25 @@ def records(body: bytes, path: str, location: str) -> tuple[dict[str, str], list
     """
     keys = [part for part in path.split(".") if part]
     try:
-        encoding = encoding_of(body)
-        text = body.decode(encoding)
+        mark, encoding = mark_and_encoding(body)
+        text = body[len(mark) :].decode(encoding)
         start = _find(text, keys)
         found = [
-            RawRecord(position, text[begin:end].encode(encoding.removesuffix("-sig")), value)
-            for position, (begin, end, value) in enumerate(_items(text, start, depth=len(keys)))
+            RawRecord(position, text[begin:end].encode(encoding), value)
+            for position, (begin, end, value) in enumerate(_items(text, start, keys))
         ]
     except RecursionError as error:
         raise PermanentUpstreamError("the JSON is nested too deep", location) from error
     except _NotAListError as error:
         raise PermanentUpstreamError(f"{error} at records path `{path or '(root)'}`", location) from error
+    except _AmbiguousError as error:
+        raise PermanentUpstreamError(str(error), location) from error
     except ValueError as error:
         shown = body[:80].decode("utf-8", "replace")
         raise PermanentUpstreamError(
             f"the body is not JSON: {error}; it begins with {shown!r}", location
         ) from error
-    return {"format": "json", "encoding": encoding.removesuffix("-sig")}, found
+    return {"format": "json", "encoding": encoding}, found
 
 
 def read(payload: bytes, layout: Mapping[str, str]) -> object:
@@ -77,16 +91,9 @@ def read(payload: bytes, layout: Mapping[str, str]) -> object:
     return _DECODER.decode(payload.decode(layout["encoding"]))
 
 
-def encoding_of(body: bytes) -> str:
-    """The encoding of JSON text: UTF-8 (RFC 8259 8.1), or what its byte order mark says."""
-    marks = {
-        codecs.BOM_UTF8: "utf-8-sig",
-        codecs.BOM_UTF32_LE: "utf-32-le",
-        codecs.BOM_UTF32_BE: "utf-32-be",
-        codecs.BOM_UTF16_LE: "utf-16-le",
-        codecs.BOM_UTF16_BE: "utf-16-be",
-    }
-    return next((encoding for mark, encoding in marks.items() if body.startswith(mark)), "utf-8")
+def mark_and_encoding(body: bytes) -> tuple[bytes, str]:
+    """The byte order mark that a text begins with, and what it says; else none, and UTF-8 (RFC 8259 8.1)."""
+    return next(((mark, name) for mark, name in _MARKS.items() if body.startswith(mark)), (b"", "utf-8"))
 
 
 def _skip(text: str, index: int) -> int:
@@ -145,7 +152,7 @@ def _after_comma(text: str, index: int, close: str) -> int:
     return index
 
 
-def _items(text: str, start: int, depth: int) -> Iterator[tuple[int, int, Any]]:
+def _items(text: str, start: int, keys: list[str]) -> Iterator[tuple[int, int, Any]]:
     """Begin, end and value of each item; then the rest of the text is read, so that nothing cut is taken."""
     if text[start : start + 1] != "[":
         _DECODER.raw_decode(text, start)
@@ -155,10 +162,13 @@ def _items(text: str, start: int, depth: int) -> Iterator[tuple[int, int, Any]]:
         value, end = _DECODER.raw_decode(text, index)
         yield index, end, value
         index = _after_comma(text, _skip(text, end), "]")
-    for _ in range(depth):
+    for key in reversed(keys):
         index = _after_comma(text, _skip(text, index + 1), "}")
         while text[index : index + 1] != "}":
-            _, index = _name(text, index)
+            name, index = _name(text, index)
+            if name == key:
+                # taking either list would lose the records of the other
+                raise _AmbiguousError(f"the key `{key}` on the way to the records comes twice")
             index = _after_value(text, index)
     if _skip(text, index + 1) != len(text):
         raise json.JSONDecodeError("Extra data", text, index + 1)

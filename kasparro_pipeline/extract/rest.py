@@ -4,10 +4,12 @@ One answer is one document. Requests are repeated for each value of `for_each`, 
 cursor after a page names the next one, so that an interrupted extraction goes on where it stopped.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Literal
+from urllib.parse import quote
 
 import requests
 from pydantic import Field
@@ -18,6 +20,8 @@ from kasparro_pipeline.extract import json_records
 from kasparro_pipeline.extract.documents import Batch, Cursor, Document, RawRecord, Request, sha256
 from kasparro_pipeline.extract.errors import PermanentUpstreamError
 from kasparro_pipeline.extract.http import HttpSettings, Response, fetch
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 class SinglePage(StrictModel):
@@ -37,7 +41,7 @@ class PageNumber(StrictModel):
     first_page: int = 1
     """Number of the first page."""
     max_pages: int = Field(default=1000, ge=1)
-    """More pages than this is an error, since the upstream may never end."""
+    """More pages with records than this is an error, since the upstream may never end."""
 
 
 class ForEach(StrictModel):
@@ -58,7 +62,7 @@ class DateWindow(StrictModel):
     """Query parameter of the last day, inclusive."""
     cursor: str
     """Path of a record's own day or instant: the newest one seen is where the next extraction starts."""
-    lookback_window: timedelta = timedelta(days=1)
+    lookback_window: timedelta = Field(default=timedelta(days=1), ge=timedelta(0))
     """How far before the cursor the next extraction starts: for records that come late or change."""
 
 
@@ -134,7 +138,7 @@ class RestExtraction:
                     f"`{self._page_param()}`, or its pages loop",
                     page.location,
                 )
-            self._observe(position, page.records)
+            self._observe(position, page)
             following = self._next(position, page)
             previous = digest if following and following.item == position.item else None
             yield Batch(page.document, page.records, self._cursor(following), done=following is None)
@@ -148,7 +152,8 @@ class RestExtraction:
             return self._request.days
         through = (self._request.source_cursor or {}).get("through")
         newest = min(date.fromisoformat(through), self._request.today) if through else self._request.today
-        return newest - window.lookback_window, self._request.today
+        # whole days, rounded up: a window of 36 hours reaches into the day before yesterday
+        return newest - timedelta(days=-(-window.lookback_window // timedelta(days=1))), self._request.today
 
     def _resume(self) -> _Position:
         progress = self._request.progress
@@ -159,16 +164,18 @@ class RestExtraction:
 
     def _fetch(self, position: _Position) -> _Page:
         context: dict[str, Any] = {}
-        path, params = self._spec.path, dict(self._spec.params)
+        path = self._spec.path
+        params = {name: _as_text(value) for name, value in self._spec.params.items()}
         if self._spec.for_each:
-            context[self._spec.for_each.param] = self._spec.for_each.values[position.item]
-            path = path.replace(f"{{{self._spec.for_each.param}}}", self._spec.for_each.values[position.item])
+            value = self._spec.for_each.values[position.item]
+            context[self._spec.for_each.param] = value
+            path = path.replace(f"{{{self._spec.for_each.param}}}", quote(value, safe=""))
         if self._spec.date_window and self._days:
             params[self._spec.date_window.start_param] = self._days[0].isoformat()
             params[self._spec.date_window.end_param] = self._days[1].isoformat()
         if isinstance(self._spec.paginator, PageNumber):
-            params[self._spec.paginator.page_param] = position.page
-        location = requests.Request("GET", self._base_url + path, params=params).prepare().url or ""
+            params[self._spec.paginator.page_param] = str(position.page)
+        location = _url(self._base_url + path, params)
         known = self._request.known(location)
         response = fetch(
             self._session, location, settings=self._http, headers=self._spec.headers, known=known
@@ -185,7 +192,7 @@ class RestExtraction:
     def _next(self, position: _Position, page: _Page) -> _Position | None:
         paginator = self._spec.paginator
         if isinstance(paginator, PageNumber) and page.record_count:
-            if position.page + 1 - paginator.first_page >= paginator.max_pages:
+            if position.page - paginator.first_page >= paginator.max_pages:
                 raise PermanentUpstreamError(
                     f"more than max_pages, {paginator.max_pages} pages", page.location
                 )
@@ -193,16 +200,20 @@ class RestExtraction:
         items = len(self._spec.for_each.values) if self._spec.for_each else 1
         return _Position(position.item + 1, self._first_page()) if position.item + 1 < items else None
 
-    def _observe(self, position: _Position, records: list[RawRecord]) -> None:
+    def _observe(self, position: _Position, page: _Page) -> None:
         """Remember the newest day that each value of `for_each` has records of."""
         if not self._spec.date_window or not self._days:
             return
-        for record in records:
-            day = str(value_at(record.value, self._spec.date_window.cursor, {}))[:10]
+        cursor = self._spec.date_window.cursor
+        days = [_day(value_at(record.value, cursor, {})) for record in page.records]
+        if page.document is None:
+            # nothing new here: this value stands where the cursor stands, others may be ahead of it
+            days = [_day((self._request.source_cursor or {}).get("through"))]
+        key = str(position.item)
+        for day in days:
             # a day beyond the window is the upstream's mistake, and must not carry the cursor away
-            if _is_day(day) and day <= self._days[1].isoformat():
-                key = str(position.item)
-                self._seen[key] = max(day, self._seen.get(key, day))
+            if day is not None and day <= self._days[1]:
+                self._seen[key] = max(day.isoformat(), self._seen.get(key, ""))
 
     def _cursor(self, following: _Position | None) -> Cursor:
         cursor: dict[str, Any] = {"days": self._days_as_json(), "seen": self._seen.copy()}
@@ -222,12 +233,26 @@ class RestExtraction:
         return [day.isoformat() for day in self._days] if self._days else None
 
 
-def _is_day(text: str) -> bool:
+def _day(value: object) -> date | None:
+    """The day that text begins with, `YYYY-MM-DD`; None where there is none."""
+    if not isinstance(value, str) or not _DAY.match(value):
+        return None
     try:
-        date.fromisoformat(text)
+        return date.fromisoformat(value[:10])
     except ValueError:
-        return False
-    return True
+        return None
+
+
+def _url(base: str, params: dict[str, str]) -> str:
+    try:
+        return requests.Request("GET", base, params=params).prepare().url or base
+    except requests.exceptions.RequestException as error:
+        raise PermanentUpstreamError(f"not a usable address: {error}", base) from error
+
+
+def _as_text(value: str | float | bool) -> str:
+    """A query parameter as JSON writes it: `true`, not Python's `True`."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def lookback_of(spec: RestRequests) -> timedelta | None:

@@ -166,7 +166,7 @@ class DagsterApi:
         self._ask(ADD_PARTITION, variables, "addDynamicPartition", *there)
 
     def launch(self, source: str, tags: dict[str, str], run_config: str = "{}") -> str:
-        """Launch a source's job and return the run's id; `dagster/partition` among the tags names the partition.
+        """Launch a source's job and return the run's id; the tag `dagster/partition` names the partition.
 
         Raises:
             DagsterRefusedError: with Dagster's reason.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from kasparro_pipeline.stack.embedded import EmbeddedPostgres
 from kasparro_pipeline.stack.errors import StackError
@@ -17,11 +18,10 @@ OLDEST_SERVER = 15
 
 @dataclass(frozen=True)
 class Databases:
-    """The addresses, and the embedded server if one of them is in it."""
+    """The addresses, and whether Dagster's database is this stack's alone."""
 
     warehouse_url: str
     dagster_url: str
-    embedded: EmbeddedPostgres | None
     dagster_is_embedded: bool
 
 
@@ -50,40 +50,31 @@ def sibling_url(url: str, database: str) -> str:
     return f"{scheme}://{rest.partition('/')[0]}/{database}{question_mark}{query}"
 
 
-def open_databases(settings: StackSettings) -> Databases:
-    """Start the embedded server if a database is not given, make what is missing, check the versions.
+def open_databases(settings: StackSettings, embedded: EmbeddedPostgres | None) -> Databases:
+    """Start the embedded server if there is one, make the databases that are missing, check the versions.
 
     Raises:
         StackError: a server does not answer, is too old, or lacks a database that may not be made.
     """
-    embedded = embedded_server(settings) if settings.database_url is None else None
     if embedded is not None:
         embedded.start()
         embedded.create_database(WAREHOUSE)
-    return _find(settings, embedded)
-
-
-def find_databases(settings: StackSettings) -> Databases:
-    """The same for a stack that runs: nothing is started."""
-    return _find(settings, embedded_server(settings) if settings.database_url is None else None)
-
-
-def embedded_server(settings: StackSettings) -> EmbeddedPostgres:
-    """The embedded server of the state folder; it may be stopped."""
-    return EmbeddedPostgres(settings.home / "postgres", log=settings.home / "logs" / "postgres.log")
-
-
-def _find(settings: StackSettings, embedded: EmbeddedPostgres | None) -> Databases:
     warehouse = embedded.url(WAREHOUSE) if embedded else _plain(settings.database_url)
     _check_server(warehouse, "DATABASE_URL")
-    dagster_is_embedded = settings.dagster_database_url is None and embedded is not None
-    if settings.dagster_database_url is not None:
-        plain = dagster_url(settings.dagster_database_url).replace("+psycopg2", "", 1)
-        _check_server(plain, "DAGSTER_DATABASE_URL")
-    else:
-        plain = sibling_url(warehouse, DAGSTER)
-        _ensure_dagster_database(warehouse)
-    return Databases(warehouse, dagster_url(plain), embedded, dagster_is_embedded)
+    given = settings.dagster_database_url
+    plain = dagster_url(given).replace("+psycopg2", "", 1) if given else sibling_url(warehouse, DAGSTER)
+    if _server(plain) == _server(warehouse):
+        _make_database(warehouse, plain)
+    _check_server(plain, "DAGSTER_DATABASE_URL")
+    dagster_is_embedded = given is None and embedded is not None
+    return Databases(warehouse, dagster_url(plain), dagster_is_embedded)
+
+
+def embedded_server(settings: StackSettings) -> EmbeddedPostgres | None:
+    """The embedded server of the state folder, as it is; None if `DATABASE_URL` names another."""
+    if settings.database_url is not None:
+        return None
+    return EmbeddedPostgres(settings.home / "postgres", log=settings.home / "logs" / "postgres.log")
 
 
 def _plain(url: str | None) -> str:
@@ -103,16 +94,23 @@ def _check_server(url: str, variable: str) -> None:
         )
 
 
-def _ensure_dagster_database(warehouse_url: str) -> None:
+def _server(url: str) -> tuple[object, object]:
+    parts = conninfo_to_dict(url)
+    return parts.get("host"), parts.get("port")
+
+
+def _make_database(warehouse_url: str, url: str) -> None:
+    """Make the database of `url`, on the warehouse's server, unless it is there."""
+    name = str(conninfo_to_dict(url).get("dbname", DAGSTER))
     with psycopg.connect(warehouse_url, connect_timeout=10, autocommit=True) as connection:
-        if connection.execute("select from pg_database where datname = %s", [DAGSTER]).fetchone():
+        if connection.execute("select from pg_database where datname = %s", [name]).fetchone():
             return
         try:
-            connection.execute(sql.SQL("create database {}").format(sql.Identifier(DAGSTER)))
+            connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
         except psycopg.errors.DuplicateDatabase:
             return  # made by another process in between
         except psycopg.errors.InsufficientPrivilege as error:
             raise StackError(
-                f"The user of DATABASE_URL may not create the database {DAGSTER!r} that Dagster keeps its own "
+                f"The user of DATABASE_URL may not create the database {name!r} that Dagster keeps its own "
                 "records in. Create it, or set DAGSTER_DATABASE_URL to another one."
             ) from error

@@ -109,6 +109,8 @@ class EmbeddedPostgres:
         if self._process() is not None:
             self._wait_until_ready()
             return
+        if self.log.exists():
+            self.log.replace(self.log.with_suffix(".previous.log"))
         self._initialise()
         self._configure()
         # A record that no server stands behind would keep the new one from starting if its id is in use again
@@ -119,6 +121,8 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         """Stop the server: open transactions are rolled back, and it is killed only if it hangs."""
         process = self._process()
+        if process is None and self._child is not None and self._child.poll() is None:
+            process = psutil.Process(self._child.pid)  # interrupted before it wrote its record
         if process is not None:
             process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
             try:

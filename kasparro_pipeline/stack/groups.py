@@ -1,4 +1,4 @@
-"""Finds and ends processes by what they carry, never by name: their process group, and a mark in their environment."""
+"""Finds and ends processes by their group, or by a mark in their environment; never by name."""
 
 import os
 import signal

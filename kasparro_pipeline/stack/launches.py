@@ -19,6 +19,7 @@ class Launch:
     partition: str
     run_id: str | None
     note: str = ""
+    refused: bool = False
 
 
 def wait_for_sources(api: DagsterApi) -> list[Source]:
@@ -43,12 +44,12 @@ def launch_all(api: DagsterApi, sources: list[Source]) -> list[Launch]:
         try:
             launched += _launch(api, source)
         except DagsterRefusedError as error:
-            launched.append(Launch(source.name, "", None, str(error)))
+            launched.append(Launch(source.name, "", None, str(error), refused=True))
     return launched
 
 
 def _launch(api: DagsterApi, source: Source) -> list[Launch]:
-    """What its sensor would request now; for a source without one, or a feed that did not change, today's partition."""
+    """What its sensor would request now; without a sensor, or for a feed that did not change: today's run."""
     launched = []
     if source.has_sensor:
         requests = api.sensor_requests(source.name)

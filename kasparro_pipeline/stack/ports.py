@@ -21,7 +21,7 @@ def require_free(host: str, ports: list[Port]) -> None:
     """Refuse to start when a port is taken.
 
     Raises:
-        StackError: with every port that is taken, its holder, and what changes it; also for a port named twice.
+        StackError: with every port that is taken or named twice, its holder, and what changes it.
     """
     sentences = []
     seen: dict[int, Port] = {}
@@ -45,7 +45,9 @@ def is_free(host: str, port: int) -> bool:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except socket.gaierror as error:
-        raise StackError(f"KASPARRO_HOST={host} is not an address of this machine: {error.strerror}") from error
+        raise StackError(
+            f"KASPARRO_HOST={host} is not an address of this machine: {error.strerror}"
+        ) from error
     with socket.socket(family, kind, protocol) as probe:
         # As servers do: a connection that has just ended does not keep the port
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -72,7 +74,7 @@ def _holder(port: int) -> str:
     except psutil.AccessDenied:  # macOS tells only root
         return ""
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr[1:2] == (port,) and connection.pid:
             try:
                 return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
             except psutil.NoSuchProcess:

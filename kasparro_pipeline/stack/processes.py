@@ -1,9 +1,9 @@
-"""Starts child processes, each in a session of its own with its own log, and watches them. Which, is in `programs.py`."""
+"""Starts child processes, each in its own session and with its own log, and watches them."""
 
 import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,13 +39,13 @@ class Child:
 class Children:
     """The processes of one stack."""
 
-    def __init__(self, logs: Path, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, logs: Path, folder: Path) -> None:
         self._logs = logs
         self._folder = folder
-        self._environment = dict(environment)
+        self.environment: dict[str, str] = {}
         self._children: dict[str, Child] = {}
 
-    def __iter__(self) -> "Iterator[Child]":
+    def __iter__(self) -> Iterator[Child]:
         return iter(self._children.values())
 
     def start(self, program: Program) -> None:
@@ -62,7 +62,7 @@ class Children:
                 stdout=log,
                 stderr=log,
                 cwd=self._folder,
-                env=self._environment,
+                env=self.environment,
                 start_new_session=True,
             )
         # While it has not been waited for, its id is its own

@@ -35,7 +35,12 @@ class Programs:
 
 def programs(settings: StackSettings, code_port: int) -> Programs:
     """The commands for these settings."""
+
+    def listen(port: int) -> tuple[str, ...]:
+        return "--host", settings.host, "--port", str(port)
+
     python = sys.executable
+    log_format = ("--log-format", "json" if settings.log_format == "json" else "colored")
     dagster_address = settings.address(settings.dagster_port)
     sandbox = Program(
         "sandbox",
@@ -45,24 +50,33 @@ def programs(settings: StackSettings, code_port: int) -> Programs:
     return Programs(
         api=Program(
             "api",
-            (python, "-m", "uvicorn", "kasparro_api.app:create_app", "--factory")
-            + ("--host", settings.host, "--port", str(settings.api_port)),
+            (
+                *(python, "-m", "uvicorn", "kasparro_api.app:create_app", "--factory"),
+                *listen(settings.api_port),
+            ),
             lambda: answers(f"{settings.address(settings.api_port)}/health"),
         ),
         # `dagster api grpc` would be there 2 s earlier, but cannot load a changed defs.yaml without a restart
         code=Program(
             "code-server",
-            (_script("dagster"), "code-server", "start", "--module-name", "kasparro_pipeline.definitions")
-            + ("--host", "127.0.0.1", "--port", str(code_port), "--location-name", LOCATION),
+            (
+                *(_script("dagster"), "code-server", "start", "--location-name", LOCATION),
+                *("--module-name", "kasparro_pipeline.definitions"),
+                *("--host", "127.0.0.1", "--port", str(code_port), *log_format),
+            ),
             lambda: accepts("127.0.0.1", code_port),
         ),
         webserver=Program(
             "webserver",
-            (_script("dagster-webserver"), "--workspace", "workspace.yaml")
-            + ("--host", settings.host, "--port", str(settings.dagster_port)),
+            (
+                *(_script("dagster-webserver"), "--workspace", "workspace.yaml"),
+                *(*listen(settings.dagster_port), *log_format),
+            ),
             lambda: answers(f"{dagster_address}/server_info"),
         ),
-        daemon=Program("daemon", (_script("dagster-daemon"), "run", "--workspace", "workspace.yaml")),
+        daemon=Program(
+            "daemon", (_script("dagster-daemon"), "run", "--workspace", "workspace.yaml", *log_format)
+        ),
         sandbox=sandbox if settings.upstream == "sandbox" else None,
     )
 

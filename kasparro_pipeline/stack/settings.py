@@ -1,4 +1,4 @@
-"""Where the local stack keeps its files, listens, and finds its databases. Settings of sources are elsewhere."""
+"""Where the local stack keeps its files, listens, and finds its databases. Not the sources' settings."""
 
 from pathlib import Path
 from typing import Literal
@@ -20,7 +20,7 @@ class StackSettings(BaseSettings):
     host: str = Field(
         default="127.0.0.1",
         validation_alias="KASPARRO_HOST",
-        description="Address that the API, Dagster and the sandbox listen on. There is no login in front of Dagster.",
+        description="Address that the API, Dagster (which has no login) and the sandbox listen on.",
     )
     api_port: int = Field(
         default=8000, ge=1, le=65_535, validation_alias="KASPARRO_API_PORT", description="Port of the API."

@@ -38,7 +38,7 @@ class State:
     environment: dict[str, str] = field(default_factory=dict)
     ready: bool = False
     code_server_port: int | None = None
-    sandbox_opened: str | None = None
+    sandbox_opened: str = ""
 
 
 def lock(home: Path) -> filelock.BaseFileLock:
