@@ -130,11 +130,11 @@ def _model_of(contract: Contract) -> type[BaseModel]:
     definitions: dict[str, Any] = {}
     for name, spec in contract.fields.items():
         kind = contract.type_of(name)
-        constraint = Field(
-            ge=_exact(spec.minimum), le=_exact(spec.maximum), max_length=spec.max_length, pattern=spec.pattern
-        )
+        text_rules = Field(max_length=spec.max_length, pattern=spec.pattern)
+        number_rules = Field(ge=_exact(spec.minimum), le=_exact(spec.maximum))
         python_type: Any = _PYTHON_TYPES.get(kind, str)
-        annotation: Any = Annotated[python_type, BeforeValidator(converter(kind, spec)), constraint]
+        convert = BeforeValidator(converter(kind, spec))
+        annotation: Any = Annotated[python_type, text_rules, convert, number_rules]
         required = spec.required or name == contract.version
         definitions[FIELD + name] = (
             (annotation, Field(alias=name)) if required else (annotation | None, Field(None, alias=name))
@@ -142,8 +142,7 @@ def _model_of(contract: Contract) -> type[BaseModel]:
     if isinstance(contract.version, VersionSpec):
         spec = FieldSpec(type=contract.version.type, format=contract.version.format)
         python_type = _PYTHON_TYPES[contract.version.type]
-        convert = converter(contract.version.type, spec)
-        annotation = Annotated[python_type, BeforeValidator(convert)]
+        annotation = Annotated[python_type, BeforeValidator(converter(contract.version.type, spec))]
         definitions[FIELD + VERSION] = (annotation, Field(alias=VERSION))
     config = ConfigDict(extra="forbid", hide_input_in_errors=True)
     return create_model(f"{contract.kind}_record", __config__=config, **definitions)

@@ -257,7 +257,7 @@ def _encoding(declared: str | None, path: Path) -> tuple[bytes, str]:
     if declared is None:
         return mark, marked
     try:
-        b"".decode(declared)
+        io.TextIOWrapper(io.BytesIO(), encoding=declared)
     except (LookupError, ValueError) as error:
         raise PermanentUpstreamError(f"unknown encoding {declared!r}", str(path)) from error
     name = codecs.lookup(declared).name.removesuffix("-sig")

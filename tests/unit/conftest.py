@@ -1,0 +1,81 @@
+"""What the unit tests share: an upstream on 127.0.0.1 that answers as a test tells it to."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def reply(
+    handler: BaseHTTPRequestHandler,
+    status: int = 200,
+    body: bytes = b"",
+    headers: dict[str, str] | None = None,
+) -> None:
+    """Send a whole answer; `headers` may override its Content-Length."""
+    handler.send_response(status)
+    for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+@dataclass
+class ScriptedUpstream:
+    """A real HTTP server. `answer` writes each reply; `seen` keeps path and headers of each request."""
+
+    url: str = ""
+    answer: Callable[[BaseHTTPRequestHandler], None] = reply
+    seen: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    connections: set[int] = field(default_factory=set)
+    """Ports that requests came from."""
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths asked for, with their queries, in order."""
+        return [path for path, _ in self.seen]
+
+
+@pytest.fixture
+def upstream() -> Iterator[ScriptedUpstream]:
+    """An upstream that answers what a test sets as `answer`."""
+    scripted = ScriptedUpstream()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            scripted.seen.append((self.path, dict(self.headers)))
+            scripted.connections.add(self.client_address[1])
+            try:
+                scripted.answer(self)
+            except (BrokenPipeError, ConnectionResetError):
+                self.close_connection = True  # the client had enough
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        scripted.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        yield scripted
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def session() -> Iterator[requests.Session]:
+    """A session that no proxy of the machine reaches."""
+    with requests.Session() as opened:
+        opened.trust_env = False
+        yield opened
