@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from kasparro_api import log, problems
+from kasparro_api import docs_pages, log, problems
 from kasparro_api.database import Database
 from kasparro_api.request_context import RequestContextMiddleware
 from kasparro_api.routes import router
@@ -70,6 +70,8 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         version=version("kasparro"),
         description=DESCRIPTION,
         servers=[{"url": "/"}, {"url": API_PREFIX}],
+        docs_url=None,
+        redoc_url=None,
         lifespan=lifespan,
         generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,
@@ -78,6 +80,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.head = migrate.head()
     problems.install(app)
+    docs_pages.install(app)
     app.include_router(router)
     app.include_router(router, prefix=API_PREFIX, include_in_schema=False)
     return app

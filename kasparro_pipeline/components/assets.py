@@ -78,7 +78,7 @@ def _asset(source: Source, layer: Layer, after: Layer | None, step: Step) -> dg.
         partitions_def=source.partitions,
         backfill_policy=dg.BackfillPolicy.multi_run(1),
         group_name=source.name,
-        kinds={source.kind, "postgres"},
+        kinds={layer, source.kind, "postgres"},
         owners=list(source.common.owners),
         description=description,
         code_version=source.contract.digest().hex()[:12] if layer == "validated" else None,

@@ -184,7 +184,7 @@ def retry_after(header: str | None, now: datetime | None = None) -> float | None
 
 def _wait(state: RetryCallState, settings: HttpSettings) -> float:
     backoff = wait_exponential_jitter(
-        initial=settings.backoff, max=settings.max_wait, jitter=settings.backoff
+        multiplier=settings.backoff, max=settings.max_wait, jitter=settings.backoff
     )
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after if isinstance(error, TransientUpstreamError) else None

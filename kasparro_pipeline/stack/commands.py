@@ -2,6 +2,7 @@
 
 import shlex
 import time
+from contextlib import suppress
 
 import filelock
 import psutil
@@ -55,12 +56,9 @@ def down(settings: StackSettings) -> int:
                 f"{settings.home}/stack.lock is held by a process that is not recorded."
             ) from None
         say(f"Stopping `kasparro {running.command}` (process {supervisor.pid}).")
-        try:
+        with suppress(psutil.NoSuchProcess):
             supervisor.terminate()
-            supervisor.wait(DOWN_TIMEOUT)
-        except psutil.NoSuchProcess:
-            pass  # it stopped by itself meanwhile
-        except psutil.TimeoutExpired:
+        if not groups.wait_until_gone(supervisor, DOWN_TIMEOUT):
             raise StackError(f"Process {supervisor.pid} did not stop within {DOWN_TIMEOUT} s.") from None
         holder.acquire(timeout=5)
     try:

@@ -21,6 +21,7 @@ import psycopg
 from psycopg import sql
 
 from kasparro_pipeline.stack.errors import StackError
+from kasparro_pipeline.stack.groups import is_alive, wait_until_gone
 from kasparro_pipeline.stack.server_account import let_others_read, let_others_through, server_account
 
 MAJOR_VERSION = "18"
@@ -113,8 +114,7 @@ class EmbeddedPostgres:
             self.log.replace(self.log.with_suffix(".previous.log"))
         self._initialise()
         self._configure()
-        # A record that no server stands behind would keep the new one from starting if its id is in use again
-        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        self._take_over_records()
         self._child = self._run_detached("postgres", "-D", str(self.data))
         self._wait_until_ready()
 
@@ -125,11 +125,12 @@ class EmbeddedPostgres:
             process = psutil.Process(self._child.pid)  # interrupted before it wrote its record
         if process is not None:
             process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
-            try:
-                process.wait(STOP_TIMEOUT)
-            except psutil.TimeoutExpired:
+            if not wait_until_gone(process, STOP_TIMEOUT):
                 process.send_signal(signal.SIGQUIT)
-                process.wait(STOP_TIMEOUT)
+                if not wait_until_gone(process, STOP_TIMEOUT):
+                    raise StackError(
+                        f"PostgreSQL (process {process.pid}) does not stop; {self.log} says why."
+                    )
         if self._child is not None:
             self._child.wait()
             self._child = None
@@ -148,10 +149,22 @@ class EmbeddedPostgres:
         """The server that runs in the data folder; not another process that got its recorded id since."""
         try:
             process = psutil.Process(int((self.data / "postmaster.pid").read_text().split("\n", 1)[0]))
-            alive = process.status() != psutil.STATUS_ZOMBIE and "postgres" in process.name()
-        except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+            alive = is_alive(process) and Path(process.cwd()).samefile(self.data)
+        except (FileNotFoundError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
             return None
         return process if alive else None
+
+    def _take_over_records(self) -> None:
+        """Put this process into the records of a server that is gone.
+
+        PostgreSQL does not start while the recorded id is in use, be it by another process; the id of its
+        parent it passes over. It still looks itself whether a part of the old server is at work on the files:
+        without that, as when the record is removed, the data could be lost.
+        """
+        for record in (self.data / "postmaster.pid", self.socket_folder / f".s.PGSQL.{PORT}.lock"):
+            if record.exists():
+                _, newline, rest = record.read_text().partition("\n")
+                record.write_text(f"{os.getpid()}{newline}{rest}")
 
     def _initialise(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

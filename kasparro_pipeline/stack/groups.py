@@ -42,6 +42,28 @@ def marked(mark: str) -> list[psutil.Process]:
     return found
 
 
+def wait_until_gone(process: psutil.Process, seconds: float) -> bool:
+    """Wait for a process to end; whether it did.
+
+    psutil's own wait goes on until the parent has taken notice, which the first process of a container may
+    never do.
+    """
+    deadline = time.monotonic() + seconds
+    while is_alive(process):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process still does something."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def end(groups: Iterable[int], hurry: Callable[[], bool] = lambda: False) -> None:
     """End process groups with everything in them; `hurry` says that nobody wants to wait any longer."""
     wanted = set(groups)

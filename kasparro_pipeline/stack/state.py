@@ -8,6 +8,8 @@ from pathlib import Path
 import filelock
 import psutil
 
+from kasparro_pipeline.stack.groups import is_alive
+
 
 @dataclass(frozen=True)
 class Recorded:
@@ -21,10 +23,10 @@ class Recorded:
         """The process, if it is still there."""
         try:
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.created) < 1 and process.status() != psutil.STATUS_ZOMBIE
+            same = abs(process.create_time() - self.created) < 1
         except psutil.NoSuchProcess:
             return None
-        return process if same else None
+        return process if same and is_alive(process) else None
 
 
 @dataclass

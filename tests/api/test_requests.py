@@ -156,11 +156,14 @@ def test_the_openapi_document_shows_each_route_once(ask: Get) -> None:
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
-def test_the_documentation_pages_are_served(ask: Get, path: str) -> None:
+def test_the_documentation_pages_load_nothing_from_elsewhere(ask: Get, path: str) -> None:
     response = ask(path)
     assert response.status_code == 200
     assert response.headers["Content-Type"].startswith("text/html")
     assert "/openapi.json" in response.text
+    assert "//" not in response.text.replace("<!--", "")
+    for loaded in re.findall(r'(?:src|href)="(/[^"]+)"', response.text):
+        assert ask(loaded).status_code == 200
 
 
 def test_the_documented_shapes_are_those_of_the_tables() -> None:

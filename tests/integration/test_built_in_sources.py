@@ -191,5 +191,5 @@ def test_materializations_carry_counts_schema_table_and_address(built_in: Pipeli
         assert {"dagster/table_name", "dagster/uri", "dagster/column_schema"} <= declared.keys()
         spec = definition.get_asset_spec(event.asset_key)
         assert spec.group_name == "coinpaprika_tickers"
-        assert spec.kinds == {"rest", "postgres"}
+        assert spec.kinds == {layer, "rest", "postgres"}
         assert list(spec.owners) == ["team:data"]

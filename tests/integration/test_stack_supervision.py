@@ -206,5 +206,5 @@ def test_a_run_that_fails_makes_etl_fail_and_say_why(stack: Stack) -> None:
 
 
 def test_dagster_that_is_gone_is_a_sentence() -> None:
-    with pytest.raises(StackError, match="The Dagster webserver at .* does not answer"):
+    with pytest.raises(StackError, match=r"The Dagster webserver at .* does not answer"):
         DagsterApi(f"http://127.0.0.1:{any_free(None)}").sources()

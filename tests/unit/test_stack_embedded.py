@@ -121,6 +121,24 @@ def test_a_recorded_id_that_is_another_process_now_is_not_taken_for_the_server(
     assert server.pid not in {None, os.getpid()}
 
 
+def test_a_part_of_a_killed_server_that_is_still_at_work_is_not_run_over(make: Make, tmp_path: Path) -> None:
+    server = make(tmp_path)
+    server.start()
+    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+        backend = psutil.Process(connection.info.backend_pid)
+        backend.suspend()
+        try:
+            assert server.pid is not None
+            psutil.Process(server.pid).kill()
+            server.stop()
+            with pytest.raises(StackError, match=r"shared memory block .* is still in use"):
+                server.start()
+        finally:
+            backend.resume()
+    backend.wait(10)
+    server.start()
+
+
 def test_a_server_that_runs_already_is_taken_over(make: Make, tmp_path: Path) -> None:
     first, second = make(tmp_path), make(tmp_path)
     first.start()
