@@ -88,7 +88,7 @@ def etl(settings: StackSettings) -> int:
     """Run every source now and wait; the stack is started for the time of it unless it runs."""
     running = running_stack(settings)
     if running is not None and running.command == "up":
-        return _etl_on_running(settings, running)
+        return _etl_on_running(settings)
     with stop_signals() as signals:
         try:
             with sole_use(settings, "etl") as record:
@@ -175,17 +175,18 @@ def _first_runs(api: DagsterApi) -> None:
         say(f"  {launch.source:<22} {launch.partition or launch.note}")
 
 
-def _etl_on_running(settings: StackSettings, running: state.State) -> int:
-    deadline = time.monotonic() + DOWN_TIMEOUT
-    while not state.read(settings.home).ready and time.monotonic() < deadline:
-        time.sleep(0.5)
-
-    def check() -> None:
-        if running_stack(settings) is None:
+def _etl_on_running(settings: StackSettings) -> int:
+    def check() -> state.State:
+        running = running_stack(settings)
+        if running is None:
             raise StackError("The stack stopped meanwhile. Its runs were stopped with it.")
+        return running
 
-    api = DagsterApi(settings.address(settings.dagster_port))
     try:
+        # It may be starting yet; it gives up by itself if it cannot
+        while not (running := check()).ready:
+            time.sleep(0.5)
+        api = DagsterApi(running.addresses["webserver"])
         return 1 if run_every_source(api, running.environment["DATABASE_URL"], check) else 0
     except KeyboardInterrupt:
         say("\nNo longer waiting; the runs go on.")

@@ -14,7 +14,7 @@ COUNTS = ("read", "inserted", "updated", "unchanged", "rejected", "superseded")
 COLUMNS = ("source", "partition", "status", *COUNTS, "seconds")
 
 
-def run_every_source(api: DagsterApi, database_url: str, check: Callable[[], None]) -> int:
+def run_every_source(api: DagsterApi, database_url: str, check: Callable[[], object]) -> int:
     """Launch what brings every source up to date and wait for it; returns the number of sources that failed.
 
     `check` is called while waiting, and raises if the stack is gone.
@@ -43,7 +43,7 @@ def run_every_source(api: DagsterApi, database_url: str, check: Callable[[], Non
     return len(failures)
 
 
-def _follow(api: DagsterApi, launches: list[Launch], check: Callable[[], None]) -> dict[str, RunState]:
+def _follow(api: DagsterApi, launches: list[Launch], check: Callable[[], object]) -> dict[str, RunState]:
     """Wait for the runs, saying what happens to each; the states by run id, in order of launch."""
     names = {launch.run_id: _name(launch) for launch in launches if launch.run_id}
     states: dict[str, RunState] = {}

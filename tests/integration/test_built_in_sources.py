@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import dagster as dg
 import pytest
 
 from tests.integration.conftest import today
@@ -179,17 +180,16 @@ def test_materializations_carry_counts_schema_table_and_address(built_in: Pipeli
     run = built_in.run("coinpaprika_tickers")
 
     for layer in ("raw", "validated", "unified"):
-        [event] = [
-            e for e in run.result.get_asset_materialization_events() if e.asset_key.path[0] == layer
-        ]  # fmt: skip
+        key = dg.AssetKey([layer, "coinpaprika_tickers"])
+        [event] = [e for e in run.result.get_asset_materialization_events() if e.asset_key == key]
         metadata = event.materialization.metadata
         for name in ("read", "inserted", "updated", "unchanged", "rejected", "superseded"):
             assert name in metadata
         assert "dagster/partition_row_count" in metadata or "dagster/row_count" in metadata
-        definition = built_in.definitions.resolve_assets_def([layer, "coinpaprika_tickers"])
-        declared = definition.metadata_by_key[event.asset_key]
+        definition = built_in.definitions.resolve_assets_def(key)
+        declared = definition.metadata_by_key[key]
         assert {"dagster/table_name", "dagster/uri", "dagster/column_schema"} <= declared.keys()
-        spec = definition.get_asset_spec(event.asset_key)
+        spec = definition.get_asset_spec(key)
         assert spec.group_name == "coinpaprika_tickers"
         assert spec.kinds == {layer, "rest", "postgres"}
         assert list(spec.owners) == ["team:data"]

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,13 @@ READY = "stops everything."
 SOURCES = 5
 
 pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Not pytest's own: as root, a second pytest shuts the account of PostgreSQL out of its folder."""
+    with tempfile.TemporaryDirectory(prefix="kasparro-test-") as folder:
+        yield Path(folder)
 
 
 class Stack:

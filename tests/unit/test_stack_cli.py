@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -9,6 +11,13 @@ import pytest
 
 from kasparro_pipeline.stack import cli
 from kasparro_pipeline.stack.console import table
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Not pytest's own: as root, a second pytest shuts the account of PostgreSQL out of its folder."""
+    with tempfile.TemporaryDirectory(prefix="kasparro-test-") as folder:
+        yield Path(folder)
 
 
 def _kasparro(*arguments: str, folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -38,6 +47,24 @@ def test_the_makefile_has_a_target_for_each_command_that_people_use() -> None:
     names = {line.split()[0] for line in text.splitlines() if line.startswith("  ")}
     wanted = {"up", "down", "status", "logs", "etl", "test", "lint", "format", "clean", "lock", "help"}
     assert names == wanted
+
+
+def test_a_python_that_is_too_old_is_a_sentence(tmp_path: Path) -> None:
+    project = Path(__file__).parents[2]
+    for name in ("Makefile", "pyproject.toml", "requirements"):
+        (tmp_path / name).symlink_to(project / name)
+    old = tmp_path / "python3"
+    program = "import sys; sys.version_info = (3, 9, 2); exec(sys.argv[1])"
+    old.write_text(f"#!/bin/sh\nshift\nexec {sys.executable} -c '{program}' \"$@\"\n")
+    old.chmod(0o755)
+    command = ["make", "up", f"PYTHON={old}"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode != 0
+    expected = (
+        f"This needs Python 3.11 or later; {old} is 3.9. Name another one: make PYTHON=/path/to/python3 up"
+    )
+    assert expected in result.stderr
+    assert not (tmp_path / ".venv").exists()
 
 
 def test_status_of_a_stopped_stack_says_so_with_3(tmp_path: Path) -> None:

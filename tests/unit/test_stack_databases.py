@@ -1,5 +1,7 @@
 """The databases are found, made if they are missing, and refused if they cannot serve."""
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -12,6 +14,13 @@ from kasparro_pipeline.stack.errors import StackError
 from kasparro_pipeline.stack.settings import StackSettings
 
 PSYCOPG2 = "postgresql+psycopg2://"
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Not pytest's own: as root, a second pytest shuts the account of PostgreSQL out of its folder."""
+    with tempfile.TemporaryDirectory(prefix="kasparro-test-") as folder:
+        yield Path(folder)
 
 
 @pytest.mark.parametrize(

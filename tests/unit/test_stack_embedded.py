@@ -5,6 +5,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,11 +20,19 @@ Make = Callable[[Path], EmbeddedPostgres]
 
 
 @pytest.fixture
-def make() -> Iterator[Make]:
+def tmp_path() -> Iterator[Path]:
+    """Not pytest's own: as root, a second pytest shuts the account of PostgreSQL out of its folder."""
+    with tempfile.TemporaryDirectory(prefix="kasparro-test-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
     """Makes servers that do not outlive the test."""
     made: list[EmbeddedPostgres] = []
 
     def _make(folder: Path) -> EmbeddedPostgres:
+        assert folder.is_relative_to(tmp_path)  # it is removed after the servers are stopped
         made.append(EmbeddedPostgres(folder))
         return made[-1]
 
@@ -34,7 +43,7 @@ def make() -> Iterator[Make]:
 
 def _ask(server: EmbeddedPostgres, question: str) -> object:
     with psycopg.connect(server.url("postgres")) as connection:
-        row = connection.execute(question).fetchone()  # type: ignore[arg-type] # the tests' own text
+        row = connection.execute(question).fetchone()
     assert row is not None
     return row[0]
 
