@@ -26,7 +26,7 @@ down: $(INSTALLED) ## Stop what `make up` started, from another terminal
 	@exec $(BIN)/kasparro down
 
 status: $(INSTALLED) ## Say what runs, where, and what each source did last
-	@exec $(BIN)/kasparro status
+	@$(BIN)/kasparro status || [ $$? -eq 3 ]
 
 logs: $(INSTALLED) ## Show the end of the logs; one of them, going on: make logs ARGS="-f daemon"
 	@exec $(BIN)/kasparro logs $(ARGS)

@@ -6,8 +6,10 @@ import itertools
 import os
 import shutil
 import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import psycopg
 import pytest
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parent.parent
 CORPORA = PROJECT.parent / "shared" / "corpora"
-TEMPLATE = "migrated"
+TEMPLATE = "kasparro_test_template"
 _numbers = itertools.count()
 
 
@@ -41,26 +43,50 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+class Server(Protocol):
+    """A PostgreSQL server whose databases a test may make."""
+
+    def url(self, database: str) -> str:
+        """The address of a database."""
+
+
+@dataclass(frozen=True)
+class GivenServer:
+    """The server of TEST_POSTGRES_URL, so that the suite can run on other versions than the embedded one."""
+
+    address: str
+
+    def url(self, database: str) -> str:
+        """The address of a database."""
+        return self.address.rpartition("/")[0] + f"/{database}"
+
+
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[EmbeddedPostgres]:
-    """The embedded server, in a folder of its own, with a migrated database to copy."""
-    folder = Path(tempfile.mkdtemp(prefix="kasparro-test-"))
-    server = EmbeddedPostgres(folder)
-    server.start()
-    try:
-        server.create_database(TEMPLATE)
+def postgres() -> Iterator[Server]:
+    """A server with a migrated database to copy: that of TEST_POSTGRES_URL, else the embedded one."""
+    with ExitStack() as stack:
+        server: Server
+        if address := os.environ.get("TEST_POSTGRES_URL"):
+            server = GivenServer(address)
+        else:
+            folder = Path(tempfile.mkdtemp(prefix="kasparro-test-"))
+            stack.callback(shutil.rmtree, folder)
+            server = embedded = EmbeddedPostgres(folder)
+            stack.callback(embedded.stop)
+            embedded.start()
+        with psycopg.connect(server.url("postgres"), autocommit=True) as admin:
+            admin.execute(f"drop database if exists {TEMPLATE} with (force)")
+            admin.execute(f"create database {TEMPLATE}")
         migrate.upgrade(server.url(TEMPLATE))
         yield server
-    finally:
-        server.stop()
-        shutil.rmtree(folder)
 
 
 @pytest.fixture
-def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+def database_url(postgres: Server) -> Iterator[str]:
     """The URL of a fresh, migrated warehouse."""
-    name = f"test_{next(_numbers)}"
+    name = f"kasparro_test_{next(_numbers)}"
     with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
+        admin.execute(f"drop database if exists {name} with (force)")
         admin.execute(f"create database {name} template {TEMPLATE}")
         yield postgres.url(name)
         admin.execute(f"drop database {name} with (force)")
