@@ -42,6 +42,7 @@ COUNTS_EXAMPLE: dict[str, Any] = {
     "updated": 5,
     "unchanged": 280,
     "stale": 0,
+    "deleted": 0,
 }
 
 RUNS_EXAMPLE: dict[str, Any] = {"running": 0, "success": 6, "partial": 1, "failed": 0, "cancelled": 0}

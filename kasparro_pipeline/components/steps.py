@@ -92,9 +92,12 @@ def validate_raw(connection: Connection, hold: Hold, contract: Contract, *, whol
 
 def merge_validated(connection: Connection, hold: Hold, *, whole: bool) -> None:
     """Merge the partition's validated records that are not merged yet; all of them if `whole`."""
-    through: int | None = 0 if whole else checkpoints.progress(connection, hold).unified_through
+    start = 0 if whole else checkpoints.progress(connection, hold).unified_through
+    through: int | None = start
     while through is not None:
         through = unified.merge_next(connection, hold, after=through, size=BATCH_SIZE)
+    if start == 0 and contracts.has_changed(connection, hold.source):
+        unified.withdraw_invalid(connection, hold)
 
 
 def _judge(batch: StoredBatch, validate: Validator) -> tuple[list[ValidatedRow], list[RejectedRow]]:

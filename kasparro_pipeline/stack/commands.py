@@ -12,7 +12,7 @@ from kasparro_pipeline.stack.console import say
 from kasparro_pipeline.stack.dagster_api import DagsterApi, DagsterRefusedError
 from kasparro_pipeline.stack.databases import embedded_server, open_databases
 from kasparro_pipeline.stack.errors import StackError
-from kasparro_pipeline.stack.etl import run_every_source
+from kasparro_pipeline.stack.etl import follow_to_the_end
 from kasparro_pipeline.stack.launches import launch_all, wait_for_sources
 from kasparro_pipeline.stack.local import AlreadyRunningError, LocalStack, sole_use
 from kasparro_pipeline.stack.programs import mark
@@ -96,8 +96,10 @@ def etl(settings: StackSettings) -> int:
                 try:
                     stack.start()
                     stack.close_dead_runs()
+                    launches = launch_all(stack.dagster, wait_for_sources(stack.dagster))
                     stack.start_daemon()
-                    failed = run_every_source(stack.dagster, record.environment["DATABASE_URL"], stack.check)
+                    url = record.environment["DATABASE_URL"]
+                    failed = follow_to_the_end(stack.dagster, launches, url, stack.check)
                 finally:
                     signals.stopping()
                     stack.stop()
@@ -187,7 +189,8 @@ def _etl_on_running(settings: StackSettings) -> int:
         while not (running := check()).ready:
             time.sleep(0.5)
         api = DagsterApi(running.addresses["webserver"])
-        return 1 if run_every_source(api, running.environment["DATABASE_URL"], check) else 0
+        launches = launch_all(api, wait_for_sources(api))
+        return 1 if follow_to_the_end(api, launches, running.environment["DATABASE_URL"], check) else 0
     except KeyboardInterrupt:
         say("\nNo longer waiting; the runs go on.")
         return 130

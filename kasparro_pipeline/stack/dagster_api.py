@@ -55,6 +55,15 @@ CANCEL = """
 mutation ($ids: [String!]!) { terminateRuns(runIds: $ids, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) {
   __typename ... on Error { message } } }
 """
+POOLS = """
+query ($filter: RunsFilter!) {
+  runsOrError(filter: $filter, limit: 1000) { __typename
+    ... on Error { message } ... on Runs { results { allPools } } }
+  instance { concurrencyLimits { concurrencyKey } } }
+"""
+LIMIT_POOL = """
+mutation ($pool: String!) { setConcurrencyLimit(concurrencyKey: $pool, limit: 1) }
+"""
 
 
 class DagsterRefusedError(StackError):
@@ -203,11 +212,30 @@ class DagsterApi:
         """Close runs whose worker is gone."""
         self._ask(CANCEL, {"ids": run_ids}, "terminateRuns", "TerminateRunsResult")
 
+    def limit_new_pools(self, run_ids: list[str]) -> None:
+        """Let one run at a time use the pools of these runs that Dagster has not met before.
+
+        Its `default_limit` of 1 counts only from the second time on that the daemon looks at the queue.
+        """
+        answer = self._answer(POOLS, {"filter": {"runIds": run_ids}}, "runsOrError")
+        known = {pool["concurrencyKey"] for pool in answer["instance"]["concurrencyLimits"]}
+        met = {pool for run in answer["runsOrError"]["results"] for pool in run["allPools"] or ()}
+        for pool in sorted(met - known):
+            self._answer(LIMIT_POOL, {"pool": pool}, "setConcurrencyLimit")
+
     def _runs(self, selection: dict[str, list[str]]) -> list[RunState]:
         results = self._ask(RUNS, {"filter": selection}, "runsOrError", "Runs")["results"]
         return [RunState(run["runId"], run["status"], run["startTime"], run["endTime"]) for run in results]
 
     def _ask(self, query: str, variables: dict[str, Any], field: str, *expected: str) -> dict[str, Any]:
+        result: dict[str, Any] = self._answer(query, variables, field)[field]
+        if result["__typename"] not in expected:
+            reasons = [result.get("message", ""), *(error["message"] for error in result.get("errors", ()))]
+            reason = " ".join(reason.strip() for reason in reasons if reason) or result["__typename"]
+            raise DagsterRefusedError(f"Dagster refuses {field}: {reason}")
+        return result
+
+    def _answer(self, query: str, variables: dict[str, Any], field: str) -> dict[str, Any]:
         try:
             response = requests.post(
                 f"{self.address}/graphql", json={"query": query, "variables": variables}, timeout=TIMEOUT
@@ -217,9 +245,5 @@ class DagsterApi:
             raise StackError(f"The Dagster webserver at {self.address} does not answer: {error}") from error
         if answer.get("errors"):
             raise DagsterRefusedError(f"Dagster refuses {field}: {answer['errors'][0]['message'].strip()}")
-        result: dict[str, Any] = answer["data"][field]
-        if result["__typename"] not in expected:
-            reasons = [result.get("message", ""), *(error["message"] for error in result.get("errors", ()))]
-            reason = " ".join(reason.strip() for reason in reasons if reason) or result["__typename"]
-            raise DagsterRefusedError(f"Dagster refuses {field}: {reason}")
-        return result
+        data: dict[str, Any] = answer["data"]
+        return data

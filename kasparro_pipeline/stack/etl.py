@@ -1,4 +1,4 @@
-"""`kasparro etl`: runs every source now, follows the runs, and tells what they did."""
+"""`kasparro etl`: follows the runs that were launched, and tells what they did."""
 
 import time
 from collections.abc import Callable
@@ -7,19 +7,20 @@ import psycopg
 
 from kasparro_pipeline.stack.console import say, table
 from kasparro_pipeline.stack.dagster_api import DagsterApi, RunState
-from kasparro_pipeline.stack.launches import Launch, launch_all, wait_for_sources
+from kasparro_pipeline.stack.launches import Launch
 
 POLL_INTERVAL = 1
 COUNTS = ("read", "inserted", "updated", "unchanged", "rejected", "superseded")
 COLUMNS = ("source", "partition", "status", *COUNTS, "seconds")
 
 
-def run_every_source(api: DagsterApi, database_url: str, check: Callable[[], object]) -> int:
-    """Launch what brings every source up to date and wait for it; returns the number of sources that failed.
+def follow_to_the_end(
+    api: DagsterApi, launches: list[Launch], database_url: str, check: Callable[[], object]
+) -> int:
+    """Wait for what was launched, and show what it did; returns how many launches came to nothing.
 
     `check` is called while waiting, and raises if the stack is gone.
     """
-    launches = launch_all(api, wait_for_sources(api))
     for launch in launches:
         what = f"launched {launch.run_id}" if launch.run_id else launch.note
         say(f"{_name(launch):<42} {what}")

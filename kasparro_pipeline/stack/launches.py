@@ -45,6 +45,7 @@ def launch_all(api: DagsterApi, sources: list[Source]) -> list[Launch]:
             launched += _launch(api, source)
         except DagsterRefusedError as error:
             launched.append(Launch(source.name, "", None, str(error), refused=True))
+    api.limit_new_pools([launch.run_id for launch in launched if launch.run_id])
     return launched
 
 

@@ -4,6 +4,14 @@ from kasparro_pipeline.warehouse.ledger import Connection, Hold
 from kasparro_pipeline.warehouse.tables import SCHEMA
 
 
+def has_changed(connection: Connection, source: str) -> bool:
+    """Whether the source ever had another contract."""
+    row = connection.execute(
+        f"select count(*) > 1 from {SCHEMA}.contract_version where source = %s", (source,)
+    ).fetchone()
+    return bool(row and row[0])
+
+
 def version_of(connection: Connection, hold: Hold, digest: bytes, contract: bytes) -> int:
     """The number of this contract (canonical JSON, SHA-256) for the held source; a new one if unseen."""
     with connection.transaction():

@@ -210,6 +210,7 @@ etl_run = Table(
     _count("updated"),
     _count("unchanged"),
     _count("stale"),
+    _count("deleted"),
     CheckConstraint("status in ('running', 'success', 'partial', 'failed', 'cancelled')", name="status"),
     Index(None, "source", "started_at"),
 )
@@ -227,12 +228,14 @@ COUNT_COLUMNS = (
     "updated",
     "unchanged",
     "stale",
+    "deleted",
 )
 """The counts of `etl_run`; all but the first three count records.
 
 `extracted` were stored in raw by the run; `read` were taken up by its validation, and
 `read = validated + rejected + superseded`. They differ when a run takes up what an interrupted one left.
-`inserted`, `updated`, `unchanged` and `stale` (an older version that came late) are what the merge did.
+`inserted`, `updated`, `unchanged` and `stale` (an older version that came late) are what the merge did with
+them; `deleted` were left without a valid version by a changed contract.
 """
 
 contract_version = Table(

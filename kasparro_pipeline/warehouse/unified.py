@@ -59,6 +59,50 @@ select
     ),
 )
 
+_WITHDRAW = sql.SQL("""
+with gone as (
+    select u.id, u.source, u.source_id
+    from {document} d
+    join {raw} r on r.document_id = d.id
+    join {unified} u on u.raw_id = r.id and u.source = d.source
+    where d.source = %(source)s and d.partition_key = %(partition_key)s and u.deleted_at is null
+        and not exists (
+            select from {validated} v
+            where v.document_id = d.id and v.raw_id = r.id and v.source_id = u.source_id
+                and v.superseded_by is null
+        )
+),
+newest as (
+    select distinct on (v.source_id) g.id, {newest}
+    from gone g
+    join {validated} v on v.source = g.source and v.source_id = g.source_id and v.superseded_by is null
+    order by v.source_id, v.version desc, v.raw_id desc
+),
+restored as (
+    update {unified} u set {sets}, updated_at = now() from newest as excluded
+    where u.id = excluded.id returning u.id
+),
+deleted as (
+    update {unified} u set deleted_at = now(), updated_at = now(), version = '-Infinity', raw_id = 0
+    from gone g where u.id = g.id and not exists (select from newest n where n.id = g.id) returning u.id
+)
+select (select count(*) from restored), (select count(*) from deleted)
+""").format(
+    document=sql.Identifier(SCHEMA, "document"),
+    raw=sql.Identifier(SCHEMA, "raw_record"),
+    validated=sql.Identifier(SCHEMA, "validated_record"),
+    unified=sql.Identifier(SCHEMA, "unified_record"),
+    newest=sql.SQL(", ").join(
+        sql.SQL("{} as run_id").format(sql.Placeholder("run_id"))
+        if name == "run_id"
+        else sql.Identifier("v", name)
+        for name in _COLUMNS[2:]
+    ),
+    sets=sql.SQL(", ").join(
+        sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in _COLUMNS[2:]
+    ),
+)
+
 
 def merge_next(connection: Connection, hold: Hold, *, after: int, size: int) -> int | None:
     """Merge the partition's next batch of validated records behind raw id `after`, and commit it.
@@ -93,6 +137,25 @@ def merge_next(connection: Connection, hold: Hold, *, after: int, size: int) -> 
         )
         checkpoints.save_unified(connection, hold, through)
     return through
+
+
+def withdraw_invalid(connection: Connection, hold: Hold) -> None:
+    """Take back what the partition had merged under an earlier contract and the present one does not allow.
+
+    The newest version that is still valid takes its place (P3). Without one the record is marked deleted, and
+    has no version any more, so that any valid one that comes later replaces it.
+
+    Raises:
+        HoldLostError: another run took the partition over; nothing is changed.
+    """
+    with connection.transaction():
+        ledger.require_hold(connection, hold)
+        row = connection.execute(
+            _WITHDRAW,
+            {"source": hold.source, "partition_key": hold.partition_key, "run_id": hold.run_id},
+        ).fetchone()
+        assert row is not None  # noqa: S101 - the statement selects one row
+        ledger.add_counts(connection, hold, {"updated": row[0], "deleted": row[1]})
 
 
 def _next_batch(connection: Connection, hold: Hold, after: int, size: int) -> tuple[int, int, int] | None:

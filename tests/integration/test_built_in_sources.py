@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
 
+from kasparro_pipeline.components import run_log
 from tests.integration.conftest import today
 
 if TYPE_CHECKING:
@@ -193,3 +195,37 @@ def test_materializations_carry_counts_schema_table_and_address(built_in: Pipeli
         assert spec.group_name == "coinpaprika_tickers"
         assert spec.kinds == {layer, "rest", "postgres"}
         assert list(spec.owners) == ["team:data"]
+
+
+def test_p9_a_bad_upstream_never_stops_another_source(built_in: Pipeline) -> None:
+    built_in.add_files("coin_reference", "gone.csv")
+
+    bad = built_in.run("coin_reference", "gone.csv")
+    good = built_in.run("coinpaprika_tickers")
+
+    assert (bad.success, good.success) == (False, True)
+    assert "the file is gone" in bad.ledger["error"]
+    assert good.ledger["status"] == "success"
+
+
+def test_runs_execute_their_steps_in_one_process(built_in: Pipeline) -> None:
+    for source in SOURCES:
+        job = built_in.definitions.resolve_job_def(source)
+        assert job.executor_def.name == "in_process"
+        assert job.tags["kasparro/source"] == source
+
+
+def test_log_lines_of_a_run_carry_source_partition_and_run_id(
+    built_in: Pipeline, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_log.configure("json")
+    run = built_in.run("crypto_news")
+
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+
+    assert lines
+    for line in lines:
+        assert line["source"] == "crypto_news"
+        assert line["partition"] == today()
+        assert line["run_id"] == run.result.run_id
+        assert {"time", "level", "logger", "message"} <= line.keys()

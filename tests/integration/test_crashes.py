@@ -158,3 +158,36 @@ def test_p6_a_merge_killed_in_the_middle_shows_whole_batches_and_is_finished_by_
     before = pipeline.everything()
     pipeline.run("it")
     assert pipeline.everything() == before
+
+
+def test_an_interrupted_run_is_marked_cancelled_and_keeps_what_it_had_stored(
+    upstream: Upstream, pipeline_of: Callable[..., Pipeline], database_url: str
+) -> None:
+    children: list[subprocess.Popen[bytes]] = []
+
+    def page(query: dict[str, str], _headers: dict[str, str]) -> Any:
+        number = int(query["page"])
+        if number == 2 and children:
+            children.pop().send_signal(signal.SIGINT)
+            time.sleep(2)
+        return [{"id": number, "name": "x"}] if number <= PAGES else []
+
+    upstream.answers["/things"] = page
+    attributes = {
+        "base_url": upstream.address,
+        "path": "/things",
+        "paginator": {"type": "page_number"},
+        "kind": "thing",
+        "key": "id",
+        "fields": {"title": {"path": "name", "required": True}},
+    }
+    pipeline = pipeline_of(RestSource, attributes)
+    child = start("RestSource", attributes, database_url, today())
+    children.append(child)
+    assert child.wait(START_LIMIT) != 0
+
+    ended = pipeline.one("select status, error, finished_at is not null as closed from kasparro.etl_run")
+    assert ended["status"] == "cancelled"
+    assert ended["closed"]
+    assert pipeline.value("select count(*) from kasparro.raw_record") == 1
+    assert pipeline.run("it").counts("extracted", "inserted") == (PAGES - 1, PAGES)

@@ -180,6 +180,7 @@ def upgrade() -> None:
         sa.Column("updated", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("unchanged", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("stale", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("deleted", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.CheckConstraint(
             "status in ('running', 'success', 'partial', 'failed', 'cancelled')",
             name=op.f("etl_run_status_check"),
