@@ -142,7 +142,8 @@ def test_a_stack_beside_other_commands_and_a_child_that_ends(stack: Stack) -> No
     with psycopg.connect(exported["DATABASE_URL"].strip("'")) as connection:
         overlapping = connection.execute(
             "select count(*) from kasparro.etl_run a join kasparro.etl_run b on a.source = b.source"
-            " and a.run_id < b.run_id and (a.started_at, a.finished_at) overlaps (b.started_at, b.finished_at)"
+            " where a.run_id < b.run_id"
+            " and (a.started_at, a.finished_at) overlaps (b.started_at, b.finished_at)"
         ).fetchone()
     assert overlapping == (0,)
     # The sensors asked for nothing that had been launched for them
