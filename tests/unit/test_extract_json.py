@@ -149,7 +149,7 @@ def test_what_holds_no_records_is_refused_with_a_reason(body: bytes, path: str, 
     assert said in refusal(body, path)
 
 
-@pytest.mark.parametrize("depth", [5_000, 100_000])
+@pytest.mark.parametrize("depth", [200_000, 100_000])
 def test_a_document_nested_without_end_is_refused(depth: int) -> None:
     assert refusal(b"[" * depth + b"]" * depth) == "the JSON is nested too deep"
     assert refusal(b'[{"a":' * depth) == "the JSON is nested too deep"
@@ -179,7 +179,7 @@ def test_a_whole_number_of_any_length_is_read_exactly(text: str) -> None:
 
 
 def test_a_stored_record_that_is_no_json_is_unreadable() -> None:
-    for payload in (b"", b"{", b"[1] 2", b"\xff", b"[" * 5000 + b"]" * 5000):
+    for payload in (b"", b"{", b"[1] 2", b"\xff", b"[" * 200_000 + b"]" * 200_000):
         with pytest.raises(UnreadableRecordError) as unreadable:
             records.read(payload, {"format": "json", "encoding": "utf-8"})
         assert unreadable.value.rule == "unreadable"
