@@ -1,5 +1,7 @@
 """The asset checks of a source: what is broken now, how much of it, and how to recover.
 
+Those on raw and validated look at a partition; those on unified at the source, so that a verdict of long ago
+does not stand beside the present one.
 The questions are asked in `warehouse.checks` and `contract.drift`; the verdicts are here.
 """
 
@@ -115,7 +117,6 @@ def _unique_source_id(source: Source) -> Check:
     @dg.asset_check(
         asset=source.key("unified"),
         name="unique_source_id",
-        partitions_def=source.partitions,
         pool=source.name,
         description="No key of the source stands twice in the unified table.",
     )
@@ -135,7 +136,6 @@ def _freshness(source: Source) -> Check:
     @dg.asset_check(
         asset=source.key("unified"),
         name="freshness",
-        partitions_def=source.partitions,
         pool=source.name,
         description="The source's newest partition landed recently; a backfill of old ones does not count.",
     )

@@ -162,6 +162,7 @@ def test_the_documentation_pages_load_nothing_from_elsewhere(ask: Get, path: str
     assert response.headers["Content-Type"].startswith("text/html")
     assert "/openapi.json" in response.text
     assert "//" not in response.text.replace("<!--", "")
+    assert "default-src 'self'" in response.headers["Content-Security-Policy"]
     for loaded in re.findall(r'(?:src|href)="(/[^"]+)"', response.text):
         assert ask(loaded).status_code == 200
 
