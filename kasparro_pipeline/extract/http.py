@@ -25,7 +25,7 @@ from kasparro_pipeline.contract.spec import StrictModel
 from kasparro_pipeline.extract.documents import KnownDocument
 from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError
 
-USER_AGENT = "kasparro/0.1 (+https://github.com/kasparro)"
+USER_AGENT = "kasparro/0.1"
 KEPT_HEADERS = ("content-type", "etag", "last-modified", "cache-control", "expires", "link", "date")
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 CHUNK = 1 << 16

@@ -54,8 +54,8 @@ def test_one_command_at_a_time_uses_a_folder(tmp_path: Path) -> None:
 
 
 def test_two_folders_are_used_side_by_side(tmp_path: Path) -> None:
-    with sole_use(_settings(tmp_path / "a"), "up"), sole_use(_settings(tmp_path / "b"), "up"):
-        pass
+    with sole_use(_settings(tmp_path / "a"), "up") as one, sole_use(_settings(tmp_path / "b"), "up") as other:
+        assert one is not other
 
 
 def test_the_lock_of_a_killed_process_is_not_in_the_way(tmp_path: Path) -> None:
@@ -71,8 +71,8 @@ def test_the_lock_of_a_killed_process_is_not_in_the_way(tmp_path: Path) -> None:
         with pytest.raises(filelock.Timeout):
             state.lock(tmp_path).acquire()
         holder.kill()
-    with state.lock(tmp_path):
-        pass
+    with state.lock(tmp_path) as taken:
+        assert taken.is_locked
 
 
 def test_the_code_servers_port_and_the_sandboxs_time_outlive_a_stop(tmp_path: Path) -> None:
