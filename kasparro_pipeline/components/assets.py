@@ -15,7 +15,7 @@ from kasparro_pipeline.components import run_log, steps
 from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.components.source import LAYERS, Layer, Source
 from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError
-from kasparro_pipeline.warehouse import ledger, tables, unified
+from kasparro_pipeline.warehouse import checkpoints, ledger, tables, unified
 from kasparro_pipeline.warehouse.errors import WarehouseError
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 
@@ -42,13 +42,18 @@ def build_assets(source: Source) -> list[dg.AssetsDefinition]:
 
     def raw(connection: Connection, hold: Hold, context: dg.AssetExecutionContext) -> None:
         extraction = source.extract(connection, hold, launched_on(context))
-        steps.extract_to_raw(
-            connection,
-            hold,
-            extraction.batches,
-            incremental=extraction.incremental,
-            lookback_window=extraction.lookback_window,
-        )
+        try:
+            steps.extract_to_raw(
+                connection,
+                hold,
+                extraction.batches,
+                incremental=extraction.incremental,
+                lookback_window=extraction.lookback_window,
+            )
+        except PermanentUpstreamError:
+            # going on at the same place would meet the same: the next run begins anew
+            checkpoints.forget_progress(connection, hold)
+            raise
 
     def validated(connection: Connection, hold: Hold, context: dg.AssetExecutionContext) -> None:
         steps.validate_raw(connection, hold, source.contract, whole=not _runs(context, source, "raw"))
@@ -116,7 +121,7 @@ def _step(
                     _close_after(error, warehouse, hold)
                     raise
                 if layer == _last_layer(context, source):
-                    ledger.close(connection, hold.run_id)
+                    ledger.close(connection, hold)
     except TRANSIENT as error:
         raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=RETRY_WAIT) from error
     except (PermanentUpstreamError, WarehouseError) as error:
@@ -129,7 +134,7 @@ def _close_after(error: BaseException, warehouse: Warehouse, hold: Hold) -> None
     logger.error("%s: %s", status, error)
     try:
         with warehouse.connect() as connection:
-            ledger.close(connection, hold.run_id, status, f"{type(error).__name__}: {error}")
+            ledger.close(connection, hold, status, f"{type(error).__name__}: {error}")
     except psycopg.Error as second:
         # the database is away; the next run of the partition, or the sensor on failed runs, closes it
         logger.error("the ledger could not be told: %s", second)  # noqa: TRY400 - the first error matters
@@ -164,7 +169,7 @@ def _column_schema(layer: Layer) -> dg.TableSchema:
 
 
 def _metadata(connection: Connection, source: Source, layer: Layer, hold: Hold) -> dict[str, int]:
-    counts = ledger.counts_of(connection, hold.run_id)
+    counts = ledger.counts_of(connection, hold)
     metadata = dict(counts)
     if layer == "raw":
         metadata["dagster/partition_row_count"] = counts["extracted"]

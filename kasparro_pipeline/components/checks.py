@@ -62,8 +62,8 @@ def _schema_drift(source: Source) -> Check:
             frozen = [drift for drift in drifts if drift.mode == "freeze"]
             summary = _drift_summary(drifts)
             if frozen:
-                ledger.close(
-                    connection, context.run.run_id, "failed", f"schema_drift: {_drift_summary(frozen)}"
+                ledger.fail(
+                    connection, context.run.run_id, source.name, f"schema_drift: {_drift_summary(frozen)}"
                 )
         return dg.AssetCheckResult(
             passed=not drifts,
@@ -92,7 +92,7 @@ def _every_record_accounted(source: Source) -> Check:
             reasons = checks.rejected_reasons(connection, source.name, context.partition_key)
             if not found.balanced:
                 error = "every_record_accounted: raw records without exactly one outcome"
-                ledger.close(connection, context.run.run_id, "failed", error)
+                ledger.fail(connection, context.run.run_id, source.name, error)
         return dg.AssetCheckResult(
             passed=found.balanced,
             severity=dg.AssetCheckSeverity.ERROR,

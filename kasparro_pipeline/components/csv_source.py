@@ -1,12 +1,15 @@
 """The component for CSV files: one dynamic partition a file, and a sensor that lists them."""
 
+from collections.abc import Iterator
 from datetime import date, timedelta
+from itertools import islice
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
 from kasparro_pipeline.components.component import Automation, SourceComponent
+from kasparro_pipeline.components.pending import attempts
 from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.components.settings import PipelineSettings
 from kasparro_pipeline.components.source import Extraction, Source
@@ -14,7 +17,7 @@ from kasparro_pipeline.components.source_spec import SourceSpec
 from kasparro_pipeline.extract import csv_files
 from kasparro_pipeline.extract.csv_files import CsvFiles
 from kasparro_pipeline.extract.documents import KnownDocument, PartialDocument, Request
-from kasparro_pipeline.warehouse import raw
+from kasparro_pipeline.warehouse import checkpoints, raw
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 
 MAX_RUNS_A_TICK = 25
@@ -61,16 +64,16 @@ class _Csv(Source):
         batches = csv_files.extract(self.spec, hold.partition_key, request)
         return Extraction(batches, incremental=False)
 
-    def news(self, connection: Connection) -> list[tuple[str, str]]:
-        """The files whose bytes are not the newest document of their name, each with a key for its run."""
-        found = []
+    def news(self, connection: Connection) -> Iterator[tuple[str, str]]:
+        """The files that are not wholly unified as they are now, each with a key for its run."""
+        waiting = set(checkpoints.pending(connection, self.name))
         for file in csv_files.list_files(self.spec):
             known = raw.known_document(connection, self.name, file.name)
             sha = csv_files.digest_of(file.path)
-            if known is None or known.sha256 != sha:
+            if known is None or file.name in waiting or not csv_files.is_loaded(self.spec, known, sha):
                 # the document that it follows is part of the key: a file that returns to older bytes is news
-                found.append((file.name, f"{file.name}@{sha.hex()[:16]}@{known.id if known else 0}"))
-        return found
+                state = f"{sha.hex()[:16]}@{known.id if known else 0}"
+                yield file.name, f"{file.name}@{state}@{attempts(connection, self.name, file.name)}"
 
 
 class CsvSource(SourceComponent):
@@ -94,9 +97,12 @@ class CsvSource(SourceComponent):
             if PipelineSettings().automation == "on"
             else dg.DefaultSensorStatus.STOPPED,
         )
-        def files_changed(warehouse: Warehouse) -> dg.SensorResult | dg.SkipReason:
+        def files_changed(
+            context: dg.SensorEvaluationContext, warehouse: Warehouse
+        ) -> dg.SensorResult | dg.SkipReason:
             with warehouse.connect() as connection:
-                news = source.news(connection)[:MAX_RUNS_A_TICK]
+                fresh = (item for item in source.news(connection) if not _was_requested(context, item[1]))
+                news = list(islice(fresh, MAX_RUNS_A_TICK))
             if not news:
                 return dg.SkipReason("no new or changed file")
             return dg.SensorResult(
@@ -105,3 +111,9 @@ class CsvSource(SourceComponent):
             )
 
         return [files_changed]
+
+
+def _was_requested(context: dg.SensorEvaluationContext, run_key: str) -> bool:
+    """Whether a run has this key: Dagster would drop the request, and others would wait behind it."""
+    asked = dg.RunsFilter(tags={"dagster/run_key": run_key})
+    return bool(context.instance.get_run_records(asked, limit=1))

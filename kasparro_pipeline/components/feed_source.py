@@ -9,6 +9,7 @@ from pydantic import Field
 
 from kasparro_pipeline.components.component import Automation, SourceComponent
 from kasparro_pipeline.components.daily import daily_partitions, require_current
+from kasparro_pipeline.components.pending import attempts, pending_runs
 from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.components.settings import PipelineSettings
 from kasparro_pipeline.components.source import Extraction, Source
@@ -16,7 +17,7 @@ from kasparro_pipeline.components.source_spec import UpstreamSpec
 from kasparro_pipeline.extract import feed
 from kasparro_pipeline.extract.documents import KnownDocument, Request
 from kasparro_pipeline.extract.feed import FeedRequest
-from kasparro_pipeline.warehouse import raw
+from kasparro_pipeline.warehouse import checkpoints, raw
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 
 SENSOR_HTTP = {"attempts": 1, "connect_timeout": 5, "read_timeout": 10, "total_timeout": 20}
@@ -57,6 +58,8 @@ class _Feed(Source):
         Raises:
             PermanentUpstreamError: a past day.
         """
+        if hold.partition_key != launched_on.isoformat() and checkpoints.is_pending(connection, hold):
+            return Extraction([], incremental=False)  # what an interrupted run stored is taken up
         require_current(self.name, hold.partition_key, launched_on)
 
         def known(location: str) -> KnownDocument | None:
@@ -89,14 +92,17 @@ class FeedSource(SourceComponent):
             if PipelineSettings().automation == "on"
             else dg.DefaultSensorStatus.STOPPED,
         )
-        def feed_changed(warehouse: Warehouse) -> dg.RunRequest | dg.SkipReason:
+        def feed_changed(warehouse: Warehouse) -> dg.SensorResult | dg.SkipReason:
+            today = datetime.now(UTC).date().isoformat()
             with warehouse.connect() as connection:
                 known = raw.known_document(connection, source.name, source.location)
+                runs = pending_runs(connection, source.name)
+                attempt = attempts(connection, source.name, today)
             state = feed.has_changed(source.location, known, http, requests.Session())
-            if state is None:
-                return dg.SkipReason("the feed has not changed")
-            # the document that it follows is part of the key: a feed that returns to an older state is news
-            run_key = f"{source.name}@{state}@{known.id if known else 0}"
-            return dg.RunRequest(run_key=run_key, partition_key=datetime.now(UTC).date().isoformat())
+            if state is not None:
+                # the document it follows is part of the key: a feed that returns to an older state is news
+                run_key = f"{today}@{state}@{known.id if known else 0}@{attempt}"
+                runs = [dg.RunRequest(run_key=run_key, partition_key=today), *runs]
+            return dg.SensorResult(run_requests=runs) if runs else dg.SkipReason("the feed has not changed")
 
         return [feed_changed]

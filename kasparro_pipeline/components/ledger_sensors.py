@@ -15,7 +15,9 @@ from kasparro_pipeline.warehouse import ledger
 def close_failed_runs(context: dg.RunFailureSensorContext, warehouse: Warehouse) -> None:
     """Close a run that Dagster found dead, unless it closed itself."""
     with warehouse.connect() as connection:
-        ledger.close(connection, context.dagster_run.run_id, "failed", context.failure_event.message)
+        ledger.close_all(
+            connection, context.dagster_run.run_id, "failed", context.failure_event.message or "failed"
+        )
 
 
 @dg.run_status_sensor(
@@ -28,4 +30,4 @@ def close_failed_runs(context: dg.RunFailureSensorContext, warehouse: Warehouse)
 def close_cancelled_runs(context: dg.RunStatusSensorContext, warehouse: Warehouse) -> None:
     """Close a run that was cancelled, unless it closed itself."""
     with warehouse.connect() as connection:
-        ledger.close(connection, context.dagster_run.run_id, "cancelled", "cancelled in Dagster")
+        ledger.close_all(connection, context.dagster_run.run_id, "cancelled", "cancelled in Dagster")

@@ -1,6 +1,6 @@
 """The component for REST APIs: daily partitions and a schedule."""
 
-from datetime import UTC, date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
@@ -9,6 +9,8 @@ from pydantic import Field
 
 from kasparro_pipeline.components.component import Automation, SourceComponent
 from kasparro_pipeline.components.daily import daily_partitions, require_current
+from kasparro_pipeline.components.pending import pending_runs
+from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.components.settings import PipelineSettings
 from kasparro_pipeline.components.source import Extraction, Source
 from kasparro_pipeline.components.source_spec import UpstreamSpec
@@ -57,6 +59,8 @@ class _Rest(Source):
         day = date.fromisoformat(hold.partition_key)
         current = day == launched_on
         if not current and self.spec.date_window is None:
+            if checkpoints.is_pending(connection, hold):
+                return Extraction([], incremental=False)  # what an interrupted run stored is taken up
             require_current(self.name, hold.partition_key, launched_on)
 
         def known(location: str) -> KnownDocument | None:
@@ -95,9 +99,18 @@ class RestSource(SourceComponent):
             if PipelineSettings().automation == "on"
             else dg.DefaultScheduleStatus.STOPPED,
         )
-        def current_day(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-            return dg.RunRequest(
-                partition_key=context.scheduled_execution_time.astimezone(UTC).date().isoformat()
-            )
+        def current_day(
+            context: dg.ScheduleEvaluationContext, warehouse: Warehouse
+        ) -> list[dg.RunRequest] | dg.SkipReason:
+            today = datetime.now(UTC).date().isoformat()
+            tick = context.scheduled_execution_time.astimezone(UTC)
+            if tick.date().isoformat() != today:
+                return dg.SkipReason(
+                    f"a tick of {tick.date()} that was missed; the next one asks for {today}"
+                )
+            with warehouse.connect() as connection:
+                left = pending_runs(connection, source.name)
+            current = dg.RunRequest(run_key=f"{today}@{tick.isoformat()}", partition_key=today)
+            return [current, *(run for run in left if run.partition_key != today)]
 
         return [current_day]

@@ -23,7 +23,7 @@ from kasparro_pipeline.contract.validation import (
 from kasparro_pipeline.extract import records
 from kasparro_pipeline.extract.documents import Batch
 from kasparro_pipeline.extract.unreadable import UnreadableRecordError
-from kasparro_pipeline.warehouse import checkpoints, contracts, raw, unified, validated
+from kasparro_pipeline.warehouse import checkpoints, contracts, ledger, raw, unified, validated
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 from kasparro_pipeline.warehouse.raw import StoredBatch
 from kasparro_pipeline.warehouse.validated import RejectedRow, ValidatedRow
@@ -76,31 +76,50 @@ def validate_raw(connection: Connection, hold: Hold, contract: Contract, *, whol
 
     Takes up what has none yet; all of it if `whole`, or if the contract changed since.
     """
-    version = contracts.version_of(connection, hold, contract.digest(), contract.as_json())
+    version = contracts.register(
+        connection,
+        hold,
+        digest=contract.digest(),
+        contract=contract.as_json(),
+        version_rule=contract.version_rule(),
+    )
     progress = checkpoints.progress(connection, hold)
-    if whole or progress.contract_version not in (None, version):
+    if whole or progress.contract_version not in (None, version.number):
         checkpoints.restart(connection, hold)
         progress = checkpoints.progress(connection, hold)
     validate = compile_validator(contract)
     for batch in raw.batches(connection, hold, after=progress.validated_through, size=BATCH_SIZE):
-        kept, rejected = _judge(batch, validate)
+        kept, rejected = _judge(batch, validate, version.epoch)
         counts = validated.store(
-            connection, hold, batch.document_id, version, kept, rejected, through=batch.records[-1].raw_id
+            connection,
+            hold,
+            batch.document_id,
+            version.number,
+            kept,
+            rejected,
+            through=batch.records[-1].raw_id,
         )
         logger.info("document %d: %s", batch.document_id, ", ".join(f"{k} {v}" for k, v in counts.items()))
 
 
 def merge_validated(connection: Connection, hold: Hold, *, whole: bool) -> None:
     """Merge the partition's validated records that are not merged yet; all of them if `whole`."""
-    start = 0 if whole else checkpoints.progress(connection, hold).unified_through
-    through: int | None = start
+    progress = checkpoints.progress(connection, hold)
+    through: int | None = 0 if whole else progress.unified_through
+    if through == 0:
+        ledger.reset_counts(connection, hold, "inserted", "updated", "unchanged", "stale", "deleted")
     while through is not None:
         through = unified.merge_next(connection, hold, after=through, size=BATCH_SIZE)
-    if start == 0 and contracts.has_changed(connection, hold.source):
+    if progress.unified_contract_version != progress.contract_version and (
+        progress.unified_contract_version is not None or contracts.has_changed(connection, hold.source)
+    ):
         unified.withdraw_invalid(connection, hold)
+    checkpoints.finish_unified(connection, hold, progress.contract_version)
 
 
-def _judge(batch: StoredBatch, validate: Validator) -> tuple[list[ValidatedRow], list[RejectedRow]]:
+def _judge(
+    batch: StoredBatch, validate: Validator, epoch: int
+) -> tuple[list[ValidatedRow], list[RejectedRow]]:
     passed: list[tuple[int, Validated]] = []
     rejected: list[RejectedRow] = []
     for record in batch.records:
@@ -115,6 +134,7 @@ def _judge(batch: StoredBatch, validate: Validator) -> tuple[list[ValidatedRow],
         ValidatedRow(
             raw_id,
             record.source_id,
+            epoch,
             record.version,
             record.columns,
             record.content_hash,

@@ -4,6 +4,7 @@ The profile is taken over every record of a document, not over a sample, and nee
 is against the committed contract, never against an earlier run. Storing either belongs to the warehouse.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from kasparro_pipeline.contract.spec import Contract, FieldSpec, FieldType, Mode
 
 Change = Literal["added", "removed", "retyped"]
 
+MAX_PATH = 200
+"""Characters of a field's path; a longer one is shown with a hash."""
 MAX_PATHS = 2000
 """Fields that one profile tells apart; further ones are counted under OVERFLOW."""
 OVERFLOW = "…"
@@ -189,6 +192,8 @@ def _share(part: int, whole: int) -> Decimal:
 
 def _storable(path: str) -> str:
     """A field name that PostgreSQL can store: NUL and lone surrogates are shown, not kept."""
+    if len(path) > MAX_PATH:
+        path = f"{path[:MAX_PATH]}…{hashlib.sha256(path.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
     if "\x00" in path or not is_encodable(path):
         return path.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\u0000")
     return path

@@ -199,6 +199,16 @@ class Contract(StrictModel):
         """The contract as canonical JSON: equal contracts give equal bytes."""
         return orjson.dumps(self.model_dump(mode="json", exclude_defaults=True), option=orjson.OPT_SORT_KEYS)
 
+    def version_rule(self) -> bytes:
+        """How the contract tells a newer version of a record, as JSON: versions of equal rules compare."""
+        rule = self.version
+        if isinstance(rule, str):
+            field = self.fields[rule]
+            written: object = [field.value or self.path_of(rule), self.type_of(rule), field.format]
+        else:
+            written = [rule.path, rule.type, rule.format] if rule else None
+        return orjson.dumps(written)
+
     def digest(self) -> bytes:
         """SHA-256 of the canonical JSON: what tells one version of the contract from another."""
         return hashlib.sha256(self.as_json()).digest()

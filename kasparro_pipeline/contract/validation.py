@@ -25,6 +25,8 @@ VERSION = "$version"
 """Name under which a version that is no field is validated."""
 FIELD = "field_"
 """Before a field's name in the pydantic model: `json` and `copy` are names of pydantic's own."""
+MAX_CATEGORY = 500
+"""Characters of a category: it leads indexes, whose rows PostgreSQL limits to 2,704 bytes."""
 MAX_REASON_VALUE = 200
 """Characters of an offending value that a reason shows; raw keeps all of it."""
 
@@ -130,7 +132,8 @@ def _model_of(contract: Contract) -> type[BaseModel]:
     definitions: dict[str, Any] = {}
     for name, spec in contract.fields.items():
         kind = contract.type_of(name)
-        text_rules = Field(max_length=spec.max_length, pattern=spec.pattern)
+        longest = spec.max_length or (MAX_CATEGORY if name == "category" else None)
+        text_rules = Field(max_length=longest, pattern=spec.pattern)
         number_rules = Field(ge=_exact(spec.minimum), le=_exact(spec.maximum))
         python_type: Any = _PYTHON_TYPES.get(kind, str)
         convert = BeforeValidator(converter(kind, spec))

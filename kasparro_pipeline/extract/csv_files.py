@@ -21,7 +21,7 @@ from pydantic import Field
 
 from kasparro_pipeline.contract.mapping import is_encodable
 from kasparro_pipeline.contract.spec import StrictModel
-from kasparro_pipeline.extract.documents import Batch, Document, RawRecord, Request
+from kasparro_pipeline.extract.documents import Batch, Document, KnownDocument, RawRecord, Request
 from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError
 from kasparro_pipeline.extract.json_records import mark_and_encoding
 from kasparro_pipeline.extract.unreadable import UnreadableRecordError
@@ -101,6 +101,18 @@ def digest_of(path: Path) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
+def is_loaded(spec: CsvFiles, known: KnownDocument, sha: bytes) -> bool:
+    """Whether the file's newest document has these bytes, read in the dialect that the spec says now."""
+    layout = known.layout
+    try:
+        expected = codecs.lookup(spec.encoding).name.removesuffix("-sig") if spec.encoding else "utf-"
+    except LookupError:
+        return False  # the extraction says what is wrong
+    same_encoding = layout["encoding"].startswith(expected)
+    same_dialect = (spec.delimiter, spec.quote) == (layout["delimiter"], layout["quote"])
+    return known.sha256 == sha and same_dialect and same_encoding
+
+
 def extract(spec: CsvFiles, name: str, request: Request) -> Iterator[Batch]:
     """The batches of one file, behind what an interrupted extraction of the same bytes has stored.
 
@@ -114,7 +126,7 @@ def extract(spec: CsvFiles, name: str, request: Request) -> Iterator[Batch]:
         raise PermanentUpstreamError("the file is gone; its records stay as they are", str(path))
     before, sha = path.stat(), digest_of(path)
     known, partial = request.known(name), request.partial(name)
-    if known is not None and known.sha256 == sha:
+    if known is not None and is_loaded(spec, known, sha):
         yield Batch(None, [], {"sha256": sha.hex()}, done=True)
         return
     skip = partial.records if partial is not None and partial.sha256 == sha else 0

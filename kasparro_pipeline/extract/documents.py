@@ -58,6 +58,12 @@ class KnownDocument:
     sha256: bytes
     record_count: int
     headers: Mapping[str, str]
+    layout: Mapping[str, Any]
+    context: Mapping[str, Any]
+
+    def read_as(self, document: Document) -> bool:
+        """Whether its records were cut and read in the same way as the document's would be."""
+        return self.layout == document.layout and self.context == document.context
 
 
 @dataclass(frozen=True, slots=True)

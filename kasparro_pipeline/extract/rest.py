@@ -119,6 +119,9 @@ class RestExtraction:
         self._http, self._session = http, session
         self._days = self._window()
         self._seen: dict[str, str] = {}
+        self._previous: str | None = None
+        requests_only = spec.model_dump_json(include=set(RestRequests.model_fields))
+        self._asked = sha256(f"{base_url} {requests_only}".encode()).hex()[:16]
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches, each with the cursor that holds once it is stored.
@@ -128,10 +131,10 @@ class RestExtraction:
             TransientUpstreamError: the upstream stayed away through all retries.
         """
         position: _Position | None = self._resume()
-        previous: bytes | None = None
+        previous = self._previous
         while position is not None:
             page = self._fetch(position)
-            digest = page.document.sha256 if page.document else None
+            digest = page.document.sha256.hex() if page.document else None
             if digest is not None and digest == previous and page.record_count:
                 raise PermanentUpstreamError(
                     f"page {position.page} repeats the page before it: the upstream ignores "
@@ -141,7 +144,8 @@ class RestExtraction:
             self._observe(position, page)
             following = self._next(position, page)
             previous = digest if following and following.item == position.item else None
-            yield Batch(page.document, page.records, self._cursor(following), done=following is None)
+            cursor = self._cursor(following, previous)
+            yield Batch(page.document, page.records, cursor, done=following is None)
             position = following
 
     def _window(self) -> tuple[date, date] | None:
@@ -157,8 +161,9 @@ class RestExtraction:
 
     def _resume(self) -> _Position:
         progress = self._request.progress
-        if progress and progress.get("days") == self._days_as_json() and "item" in progress:
-            self._seen = dict(progress.get("seen", {}))
+        if progress and (progress.get("days"), progress.get("asked")) == (self._days_as_json(), self._asked):
+            self._seen = dict(progress["seen"])
+            self._previous = progress["previous"]
             return _Position(progress["item"], progress["page"])
         return _Position(0, self._first_page())
 
@@ -177,6 +182,8 @@ class RestExtraction:
             params[self._spec.paginator.page_param] = str(position.page)
         location = _url(self._base_url + path, params)
         known = self._request.known(location)
+        if known and (known.context != context or known.layout.get("records") != self._spec.records):
+            known = None  # stored by another reading of the answer: it has to be read anew
         response = fetch(
             self._session, location, settings=self._http, headers=self._spec.headers, known=known
         )
@@ -185,7 +192,13 @@ class RestExtraction:
         layout, records = json_records.records(response.body, self._spec.records, location)
         digest = sha256(response.body)
         document = Document(
-            location, len(response.body), digest, response.fetched_at, layout, context, response.headers
+            location,
+            len(response.body),
+            digest,
+            response.fetched_at,
+            {**layout, "records": self._spec.records},
+            context,
+            response.headers,
         )
         return _Page(response, location, document, records, len(records))
 
@@ -215,10 +228,16 @@ class RestExtraction:
             if day is not None and day <= self._days[1]:
                 self._seen[key] = max(day.isoformat(), self._seen.get(key, ""))
 
-    def _cursor(self, following: _Position | None) -> Cursor:
-        cursor: dict[str, Any] = {"days": self._days_as_json(), "seen": self._seen.copy()}
+    def _cursor(self, following: _Position | None, previous: str | None) -> Cursor:
         if following:
-            return {**cursor, "item": following.item, "page": following.page}
+            return {
+                "asked": self._asked,
+                "days": self._days_as_json(),
+                "seen": self._seen.copy(),
+                "item": following.item,
+                "page": following.page,
+                "previous": previous,
+            }
         if self._spec.date_window and self._seen:
             return {"through": min(self._seen.values())}
         return self._request.source_cursor or {}

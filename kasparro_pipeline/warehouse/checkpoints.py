@@ -25,6 +25,7 @@ class Progress:
     validated_through: int
     unified_through: int
     contract_version: int | None
+    unified_contract_version: int | None
 
 
 def read_cursor(connection: Connection, source: str, partition_key: str = SOURCE_WIDE) -> Cursor | None:
@@ -45,6 +46,13 @@ def save_cursor(connection: Connection, hold: Hold, cursor: Cursor | None) -> No
     )
 
 
+def forget_progress(connection: Connection, hold: Hold) -> None:
+    """Let the next extraction of the held partition begin at its beginning."""
+    with connection.transaction():
+        ledger.require_hold(connection, hold)
+        save_cursor(connection, hold, None)
+
+
 def save_source_cursor(
     connection: Connection, hold: Hold, cursor: Cursor, lookback_window: timedelta | None
 ) -> None:
@@ -61,11 +69,12 @@ def save_source_cursor(
 def progress(connection: Connection, hold: Hold) -> Progress:
     """How far the held partition has been validated and merged."""
     row = connection.execute(
-        f"select validated_through, unified_through, contract_version from {SCHEMA}.checkpoint"
+        "select validated_through, unified_through, contract_version, unified_contract_version"
+        f" from {SCHEMA}.checkpoint"
         " where source = %s and partition_key = %s",
         (hold.source, hold.partition_key),
     ).fetchone()
-    return Progress(*row) if row else Progress(0, 0, None)
+    return Progress(*row) if row else Progress(0, 0, None, None)
 
 
 def restart(connection: Connection, hold: Hold) -> None:
@@ -77,6 +86,39 @@ def restart(connection: Connection, hold: Hold) -> None:
             " where source = %s and partition_key = %s",
             (hold.source, hold.partition_key),
         )
+        ledger.reset_counts(connection, hold, "read", "validated", "rejected", "superseded")
+
+
+def pending(connection: Connection, source: str) -> list[str]:
+    """Partitions whose raw records wait for validation or merge while no run is at work on them."""
+    rows = connection.execute(
+        f"select partition_key from {SCHEMA}.checkpoint c where source = %s"
+        " and (raw_through > validated_through or validated_through > unified_through)"
+        f" and not exists (select from {SCHEMA}.etl_run r where r.source = c.source"
+        " and r.partition_key = c.partition_key and r.status = 'running') order by partition_key",
+        (source,),
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def is_pending(connection: Connection, hold: Hold) -> bool:
+    """Whether raw records of the held partition wait for validation or merge."""
+    row = connection.execute(
+        f"select raw_through > validated_through or validated_through > unified_through"
+        f" from {SCHEMA}.checkpoint where source = %s and partition_key = %s",
+        (hold.source, hold.partition_key),
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def save_raw(connection: Connection, hold: Hold, document_id: int) -> None:
+    """The document's last stored record is the partition's newest."""
+    connection.execute(
+        f"update {SCHEMA}.checkpoint set raw_through = greatest(raw_through,"
+        f" (select id from {SCHEMA}.raw_record where document_id = %s order by position desc limit 1))"
+        " where source = %s and partition_key = %s",
+        (document_id, hold.source, hold.partition_key),
+    )
 
 
 def save_validated(connection: Connection, hold: Hold, raw_id: int, contract_version: int) -> None:
@@ -95,6 +137,18 @@ def save_unified(connection: Connection, hold: Hold, raw_id: int) -> None:
         " where source = %s and partition_key = %s",
         (raw_id, hold.source, hold.partition_key),
     )
+
+
+def finish_unified(connection: Connection, hold: Hold, contract_version: int | None) -> None:
+    """All that is validated is merged, and nothing merged is left of an earlier contract."""
+    with connection.transaction():
+        ledger.require_hold(connection, hold)
+        connection.execute(
+            f"update {SCHEMA}.checkpoint set unified_through = validated_through,"
+            " unified_contract_version = %s, updated_at = now() where source = %s and partition_key = %s"
+            " and (unified_through, unified_contract_version) is distinct from (validated_through, %s)",
+            (contract_version, hold.source, hold.partition_key, contract_version),
+        )
 
 
 def _json(cursor: Cursor | None) -> Any:  # noqa: ANN401 - psycopg's wrapper or None

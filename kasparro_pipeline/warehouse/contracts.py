@@ -1,7 +1,17 @@
 """Keeps every version of a source's contract, so that each validated record can name the one it kept."""
 
+from dataclasses import dataclass
+
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 from kasparro_pipeline.warehouse.tables import SCHEMA
+
+
+@dataclass(frozen=True, slots=True)
+class ContractVersion:
+    """A contract as registered. The epoch is that of its version rule."""
+
+    number: int
+    epoch: int
 
 
 def has_changed(connection: Connection, source: str) -> bool:
@@ -12,26 +22,42 @@ def has_changed(connection: Connection, source: str) -> bool:
     return bool(row and row[0])
 
 
-def version_of(connection: Connection, hold: Hold, digest: bytes, contract: bytes) -> int:
-    """The number of this contract (canonical JSON, SHA-256) for the held source; a new one if unseen."""
+def register(
+    connection: Connection, hold: Hold, *, digest: bytes, contract: bytes, version_rule: bytes
+) -> ContractVersion:
+    """The present contract of the held source: the newest one kept, or a new version if it differs.
+
+    `contract` and `version_rule` (how it tells newer from older) are canonical JSON, `digest` is the SHA-256
+    of the contract. One that returns to an earlier text is a new version, apart from what was in between.
+    """
     with connection.transaction():
         # two runs of one source that meet here with a new contract must agree on its number
         connection.execute(
             "select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"contract:{hold.source}",)
         )
         connection.execute(
-            f"insert into {SCHEMA}.contract_version (source, version, digest, contract)"
-            " select %(source)s, coalesce(max(version), 0) + 1, %(digest)s, %(contract)s::jsonb"
-            f" from {SCHEMA}.contract_version where source = %(source)s"
-            " having not coalesce(bool_or(digest = %(digest)s), false)",
-            {"source": hold.source, "digest": digest, "contract": contract.decode()},
+            f"with newest as (select * from {SCHEMA}.contract_version where source = %(source)s"
+            " order by version desc limit 1)"
+            f" insert into {SCHEMA}.contract_version (source, version, digest, contract, version_rule, epoch)"
+            " select %(source)s, coalesce(n.version, 0) + 1, %(digest)s, %(contract)s::jsonb,"
+            " %(rule)s::jsonb, coalesce(n.epoch, 0) + (n.version_rule is distinct from %(rule)s::jsonb)::int"
+            " from (select) one left join newest n on true where n.digest is distinct from %(digest)s",
+            {
+                "source": hold.source,
+                "digest": digest,
+                "contract": contract.decode(),
+                "rule": version_rule.decode(),
+            },
         )
         row = connection.execute(
-            f"select version from {SCHEMA}.contract_version where source = %s and digest = %s",
-            (hold.source, digest),
+            f"select version, epoch from {SCHEMA}.contract_version where source = %s"
+            " order by version desc limit 1",
+            (hold.source,),
         ).fetchone()
         assert row is not None  # noqa: S101 - inserted above
         connection.execute(
-            f"update {SCHEMA}.etl_run set contract_version = %s where run_id = %s", (row[0], hold.run_id)
+            f"update {SCHEMA}.etl_run set contract_version = %s"
+            " where run_id = %s and source = %s and partition_key = %s",
+            (row[0], hold.run_id, hold.source, hold.partition_key),
         )
-    return int(row[0])
+    return ContractVersion(*row)

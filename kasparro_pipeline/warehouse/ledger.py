@@ -40,15 +40,17 @@ def begin(connection: Connection, source: str, partition_key: str, run_id: str) 
     """
     with connection.transaction():
         had = connection.execute(
-            f"select fence from {SCHEMA}.etl_run where run_id = %s for update", (run_id,)
+            f"select fence from {SCHEMA}.etl_run"
+            " where run_id = %s and source = %s and partition_key = %s for update",
+            (run_id, source, partition_key),
         ).fetchone()
         if had is not None:
             hold = Hold(source, partition_key, run_id, had[0])
             require_hold(connection, hold)
             connection.execute(
                 f"update {SCHEMA}.etl_run set status = 'running', finished_at = null, error = null"
-                " where run_id = %s",
-                (run_id,),
+                " where run_id = %s and source = %s and partition_key = %s",
+                (run_id, source, partition_key),
             )
             return hold
         row = connection.execute(
@@ -81,7 +83,7 @@ def require_hold(connection: Connection, hold: Hold) -> None:
         f"select fence, held_by from {SCHEMA}.checkpoint where source = %s and partition_key = %s for update",
         (hold.source, hold.partition_key),
     ).fetchone()
-    if row is None or row[0] != hold.fence:
+    if row is None or tuple(row) != (hold.fence, hold.run_id):
         holder = row[1] if row else "nobody"
         raise HoldLostError(
             f"{hold.source} {hold.partition_key}: run {holder} has taken over, so run {hold.run_id} stops. "
@@ -98,30 +100,77 @@ def add_counts(connection: Connection, hold: Hold, counts: Mapping[str, int]) ->
         sql.SQL("{column} = {column} + {amount}").format(column=sql.Identifier(name), amount=amount)
         for name, amount in counts.items()
     )
-    statement = sql.SQL("update {table} set {sets} where run_id = {run_id}").format(
-        table=sql.Identifier(SCHEMA, "etl_run"), sets=sets, run_id=hold.run_id
+    statement = sql.SQL("update {table} set {sets} where {row}").format(
+        table=sql.Identifier(SCHEMA, "etl_run"), sets=sets, row=_row_of(hold)
     )
     connection.execute(statement)
 
 
-def counts_of(connection: Connection, run_id: str) -> dict[str, int]:
+def reset_counts(connection: Connection, hold: Hold, *names: str) -> None:
+    """Set counts of the run back to 0, as the work that they count begins anew."""
+    sets = sql.SQL(", ").join(sql.SQL("{} = 0").format(sql.Identifier(name)) for name in names)
+    connection.execute(
+        sql.SQL("update {table} set {sets} where {row}").format(
+            table=sql.Identifier(SCHEMA, "etl_run"), sets=sets, row=_row_of(hold)
+        )
+    )
+
+
+def counts_of(connection: Connection, hold: Hold) -> dict[str, int]:
     """The counts of a run so far."""
     columns = sql.SQL(", ").join(map(sql.Identifier, COUNT_COLUMNS))
-    query = sql.SQL("select {} from {} where run_id = %s").format(columns, sql.Identifier(SCHEMA, "etl_run"))
+    query = sql.SQL("select {} from {} where {}").format(
+        columns, sql.Identifier(SCHEMA, "etl_run"), _row_of(hold)
+    )
     with connection.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(query, (run_id,)).fetchone()
+        row = cursor.execute(query).fetchone()
     return dict(row) if row else dict.fromkeys(COUNT_COLUMNS, 0)
 
 
-def close(
-    connection: Connection, run_id: str, status: Status | None = None, error: str | None = None
-) -> None:
+def close(connection: Connection, hold: Hold, status: Status | None = None, error: str | None = None) -> None:
     """End a run that is still running. Without a status: `partial` if it rejected records, else `success`."""
     connection.execute(
         f"update {SCHEMA}.etl_run set finished_at = clock_timestamp(), error = %s,"
         " status = coalesce(%s, case when rejected > 0 then 'partial' else 'success' end)"
+        " where run_id = %s and source = %s and partition_key = %s and status = 'running'",
+        (error, status, hold.run_id, hold.source, hold.partition_key),
+    )
+
+
+def close_all(connection: Connection, run_id: str, status: Status, error: str) -> None:
+    """End whatever a Dagster run has left running; a run that closed itself stays as it is."""
+    connection.execute(
+        f"update {SCHEMA}.etl_run set finished_at = clock_timestamp(), error = %s, status = %s"
         " where run_id = %s and status = 'running'",
         (error, status, run_id),
+    )
+
+
+def fail(connection: Connection, run_id: str, source: str, error: str) -> None:
+    """A blocking check found the run's result unusable: it failed, also if its last step had closed it."""
+    connection.execute(
+        f"update {SCHEMA}.etl_run set finished_at = clock_timestamp(), error = %s, status = 'failed'"
+        " where run_id = %s and source = %s",
+        (error, run_id, source),
+    )
+
+
+def failures_in_a_row(connection: Connection, source: str, partition_key: str) -> int:
+    """How many runs of a partition have failed or were cancelled since its last success."""
+    row = connection.execute(
+        f"select count(*) from {SCHEMA}.etl_run"
+        " where source = %(source)s and partition_key = %(partition_key)s"
+        " and status in ('failed', 'cancelled') and started_at > coalesce("
+        f" (select max(started_at) from {SCHEMA}.etl_run where source = %(source)s"
+        " and partition_key = %(partition_key)s and status in ('success', 'partial')), '-infinity')",
+        {"source": source, "partition_key": partition_key},
+    ).fetchone()
+    return row[0] if row else 0
+
+
+def _row_of(hold: Hold) -> sql.Composed:
+    return sql.SQL("run_id = {} and source = {} and partition_key = {}").format(
+        hold.run_id, hold.source, hold.partition_key
     )
 
 

@@ -77,17 +77,17 @@ def is_loaded(connection: Connection, source: str, document: Document) -> bool:
     Only the newest counts: an upstream that goes A, B, A delivers A twice, and the second one is news (P3).
     """
     known = known_document(connection, source, document.location)
-    return known is not None and known.sha256 == document.sha256
+    return known is not None and known.sha256 == document.sha256 and known.read_as(document)
 
 
 def known_document(connection: Connection, source: str, location: str) -> KnownDocument | None:
     """The newest wholly stored document of a location."""
     row = connection.execute(
-        f"select id, sha256, record_count, headers from {SCHEMA}.document"
+        f"select id, sha256, record_count, headers, layout, context from {SCHEMA}.document"
         " where source = %s and location = %s and loaded_at is not null order by id desc limit 1",
         (source, location),
     ).fetchone()
-    return KnownDocument(row[0], bytes(row[1]), row[2], row[3]) if row else None
+    return KnownDocument(row[0], bytes(row[1]), *row[2:]) if row else None
 
 
 def partial_document(connection: Connection, source: str, location: str) -> PartialDocument | None:
@@ -104,11 +104,17 @@ def partial_document(connection: Connection, source: str, location: str) -> Part
 
 
 def newest_profiles(connection: Connection, source: str, partition_key: str) -> list[Mapping[str, Any]]:
-    """The profile of each location's newest document in a partition: what the upstream looks like now."""
+    """The profile of each location's newest document in a partition.
+
+    A partition without documents of its own found the upstream unchanged: what came in the newest partition
+    before it still holds.
+    """
     rows = connection.execute(
-        f"select distinct on (location) profile from {SCHEMA}.document where source = %s"
-        " and partition_key = %s and loaded_at is not null order by location, id desc",
-        (source, partition_key),
+        f"select distinct on (location) profile from {SCHEMA}.document where source = %(source)s"
+        f" and partition_key = (select max(partition_key) from {SCHEMA}.document where source = %(source)s"
+        " and partition_key <= %(partition_key)s and loaded_at is not null)"
+        " and loaded_at is not null order by location, id desc",
+        {"source": source, "partition_key": partition_key},
     ).fetchall()
     return [row[0] for row in rows if row[0] is not None]
 
@@ -120,30 +126,32 @@ def batches(connection: Connection, hold: Hold, *, after: int, size: int) -> Ite
     the same records fall into the same batch each time.
     """
     documents = connection.execute(
-        f"select id, layout, context from {SCHEMA}.document"
-        " where source = %s and partition_key = %s order by id",
-        (hold.source, hold.partition_key),
+        f"select d.id, d.layout, d.context from {SCHEMA}.document d"
+        " where d.source = %s and d.partition_key = %s and ("
+        # ids rise with the position: the last record tells whether any of the document is left
+        f" select r.id from {SCHEMA}.raw_record r where r.document_id = d.id order by r.position desc limit 1"
+        ") > %s order by d.id",
+        (hold.source, hold.partition_key, after),
     ).fetchall()
     for document_id, layout, context in documents:
-        start = _first_position(connection, document_id, after)
+        start: int | None = _first_position(connection, document_id, after) // size * size
         while start is not None:
-            end = (start // size + 1) * size
             rows = connection.execute(
                 f"select id, payload from {SCHEMA}.raw_record where document_id = %s"
                 " and position >= %s and position < %s order by position",
-                (document_id, start // size * size, end),
+                (document_id, start, start + size),
             ).fetchall()
-            yield StoredBatch(document_id, layout, context, [StoredRecord(*row) for row in rows])
-            start = _first_position(connection, document_id, rows[-1][0])
+            if rows:
+                yield StoredBatch(document_id, layout, context, [StoredRecord(*row) for row in rows])
+            start = start + size if len(rows) == size else None
 
 
-def _first_position(connection: Connection, document_id: int, after: int) -> int | None:
+def _first_position(connection: Connection, document_id: int, after: int) -> int:
     row = connection.execute(
-        f"select position from {SCHEMA}.raw_record"
-        " where document_id = %s and id > %s order by position limit 1",
+        f"select min(position) from {SCHEMA}.raw_record where document_id = %s and id > %s",
         (document_id, after),
     ).fetchone()
-    return row[0] if row else None
+    return row[0] if row and row[0] is not None else 0
 
 
 def _store_records(
@@ -151,6 +159,7 @@ def _store_records(
 ) -> dict[str, int]:
     document_id, is_new = _open_document(connection, hold, document)
     _copy(connection, document_id, batch.records)
+    checkpoints.save_raw(connection, hold, document_id)
     connection.execute(
         f"update {SCHEMA}.document set profile = %(profile)s,"
         f" record_count = case when %(complete)s then"

@@ -112,12 +112,22 @@ validated_record = Table(
     Column("source", Text, nullable=False),
     Column("source_id", Text, nullable=False),
     *_content(),
-    Column("version", Numeric, nullable=False, comment="the contract's version field; -Infinity without one"),
+    Column(
+        "epoch", Integer, nullable=False, comment="of the contract: which versions compare with each other"
+    ),
+    Column("version", Numeric, nullable=False, comment="the contract's version; -Infinity without one"),
     Column("content_hash", LargeBinary, nullable=False),
     Column("superseded_by", BigInteger, comment="raw_id of the record of its batch that replaced it"),
     _now("validated_at"),
     PrimaryKeyConstraint("document_id", "raw_id"),
-    Index(None, "source", "source_id", "raw_id"),
+)
+
+Index(
+    "validated_record_newest_idx",
+    validated_record.c.source,
+    validated_record.c.source_id,
+    *(validated_record.c[name].desc() for name in ("epoch", "version", "raw_id")),
+    postgresql_where=validated_record.c.superseded_by.is_(None),
 )
 
 rejected_record = Table(
@@ -141,6 +151,7 @@ unified_record = Table(
     Column("source", Text, nullable=False),
     Column("source_id", Text, nullable=False),
     *_content(),
+    Column("epoch", Integer, nullable=False),
     Column("version", Numeric, nullable=False),
     Column("content_hash", LargeBinary, nullable=False),
     Column("raw_id", BigInteger, nullable=False),
@@ -177,9 +188,11 @@ checkpoint = Table(
     Column("lookback_window", Interval, comment="how far before the cursor the next extraction starts"),
     Column("fence", BigInteger, nullable=False, server_default=text("0")),
     Column("held_by", Text, comment="run that holds the source and partition"),
+    Column("raw_through", BigInteger, nullable=False, server_default=text("0"), comment="newest raw_id"),
     Column("validated_through", BigInteger, nullable=False, server_default=text("0"), comment="a raw_id"),
     Column("unified_through", BigInteger, nullable=False, server_default=text("0"), comment="a raw_id"),
     Column("contract_version", Integer, comment="the version that validated_through was reached with"),
+    Column("unified_contract_version", Integer, comment="the version that unified agrees with"),
     _now("updated_at"),
     PrimaryKeyConstraint("source", "partition_key"),
 )
@@ -189,7 +202,7 @@ RUN_STATUSES = ("running", "success", "partial", "failed", "cancelled")
 etl_run = Table(
     "etl_run",
     metadata,
-    Column("run_id", Text, primary_key=True, comment="Dagster's run id"),
+    Column("run_id", Text, nullable=False, comment="Dagster's run id"),
     Column("source", Text, nullable=False),
     Column("partition_key", Text, nullable=False),
     Column("fence", BigInteger, nullable=False, comment="the hold it writes under"),
@@ -212,6 +225,7 @@ etl_run = Table(
     _count("stale"),
     _count("deleted"),
     CheckConstraint("status in ('running', 'success', 'partial', 'failed', 'cancelled')", name="status"),
+    PrimaryKeyConstraint("run_id", "source", "partition_key"),
     Index(None, "source", "started_at"),
 )
 
@@ -245,9 +259,10 @@ contract_version = Table(
     Column("version", Integer, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("contract", JSONB, nullable=False),
+    Column("version_rule", JSONB, nullable=False, comment="how it tells which version of a record is newer"),
+    Column("epoch", Integer, nullable=False, comment="rises when the version rule changes"),
     _now("created_at"),
     PrimaryKeyConstraint("source", "version"),
-    UniqueConstraint("source", "digest"),
 )
 
 drift_event = Table(
@@ -265,6 +280,6 @@ drift_event = Table(
     Column("records", BigInteger, nullable=False),
     Column("share", Numeric, nullable=False, comment="of the records that were looked at, 0 to 1"),
     _now("detected_at"),
-    UniqueConstraint("run_id", "change", "field"),
+    UniqueConstraint("run_id", "source", "change", "field"),
     Index(None, "source", "detected_at"),
 )

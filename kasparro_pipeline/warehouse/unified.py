@@ -1,7 +1,8 @@
 """Merges validated records into the unified table (P3, P5, P6): one statement a batch, only changes written.
 
-A record wins if its (version, raw id) is the highest of all valid versions of its key. What other runs have
-validated already counts too, so that partitions may be merged in any order.
+A record wins if its (epoch, version, raw id) is the highest of all valid versions of its key. The epoch rises
+when the contract changes how versions are told, so that new ones compare among themselves. What other runs
+have validated already counts too, so that partitions may be merged in any order.
 """
 
 from psycopg import sql
@@ -10,27 +11,27 @@ from kasparro_pipeline.warehouse import checkpoints, ledger
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 from kasparro_pipeline.warehouse.tables import CONTENT_COLUMNS, SCHEMA
 
-_COLUMNS = ("source", "source_id", *CONTENT_COLUMNS, "version", "content_hash", "raw_id", "run_id")
+_COLUMNS = ("source", "source_id", *CONTENT_COLUMNS, "epoch", "version", "content_hash", "raw_id", "run_id")
 
 _MERGE = sql.SQL("""
 with candidate as materialized (
     select distinct on (v.source_id) v.*,
-        u.id as unified_id, u.content_hash as unified_hash, u.version as unified_version,
-        u.raw_id as unified_raw_id, u.deleted_at
+        u.id as unified_id, u.content_hash as unified_hash,
+        u.epoch as unified_epoch, u.version as unified_version, u.raw_id as unified_raw_id, u.deleted_at
     from {validated} v
     left join {unified} u on u.source = v.source and u.source_id = v.source_id
     where v.document_id = %(document_id)s and v.raw_id > %(after)s and v.raw_id <= %(through)s
         and v.superseded_by is null
-    order by v.source_id, v.version desc, v.raw_id desc
+    order by v.source_id, v.epoch desc, v.version desc, v.raw_id desc
 ),
 judged as (
     select c.*, case
         when unified_id is null then 'insert'
         when content_hash = unified_hash and deleted_at is null then 'unchanged'
-        when (version, raw_id) < (unified_version, unified_raw_id) or exists (
+        when (epoch, version, raw_id) < (unified_epoch, unified_version, unified_raw_id) or exists (
             select from {validated} n
             where n.source = c.source and n.source_id = c.source_id and n.superseded_by is null
-                and (n.version, n.raw_id) > (c.version, c.raw_id)
+                and (n.epoch, n.version, n.raw_id) > (c.epoch, c.version, c.raw_id)
         ) then 'stale'
         else 'update' end as verdict
     from candidate c
@@ -39,7 +40,7 @@ written as (
     insert into {unified} as u ({columns})
     select {values} from judged where verdict in ('insert', 'update')
     on conflict (source, source_id) do update set {sets}, deleted_at = null, updated_at = now()
-        where (u.version, u.raw_id) <= (excluded.version, excluded.raw_id)
+        where (u.epoch, u.version, u.raw_id) <= (excluded.epoch, excluded.version, excluded.raw_id)
     returning (xmax = 0) as is_new
 )
 select
@@ -76,14 +77,15 @@ newest as (
     select distinct on (v.source_id) g.id, {newest}
     from gone g
     join {validated} v on v.source = g.source and v.source_id = g.source_id and v.superseded_by is null
-    order by v.source_id, v.version desc, v.raw_id desc
+    order by v.source_id, v.epoch desc, v.version desc, v.raw_id desc
 ),
 restored as (
     update {unified} u set {sets}, updated_at = now() from newest as excluded
     where u.id = excluded.id returning u.id
 ),
 deleted as (
-    update {unified} u set deleted_at = now(), updated_at = now(), version = '-Infinity', raw_id = 0
+    update {unified} u
+    set deleted_at = now(), updated_at = now(), epoch = 0, version = '-Infinity', raw_id = 0
     from gone g where u.id = g.id and not exists (select from newest n where n.id = g.id) returning u.id
 )
 select (select count(*) from restored), (select count(*) from deleted)

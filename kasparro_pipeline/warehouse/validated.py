@@ -22,6 +22,7 @@ class ValidatedRow:
 
     raw_id: int
     source_id: str
+    epoch: int
     version: Decimal
     columns: Mapping[str, Any]
     content_hash: bytes
@@ -37,7 +38,7 @@ class RejectedRow:
     reasons: Sequence[Mapping[str, Any]]
 
 
-_OUTCOME = ("source_id", *CONTENT_COLUMNS, "version", "content_hash", "superseded_by")
+_OUTCOME = ("source_id", *CONTENT_COLUMNS, "epoch", "version", "content_hash", "superseded_by")
 _VALIDATED = ("document_id", "raw_id", "run_id", "contract_version", "source", *_OUTCOME)
 _REJECTED = ("document_id", "raw_id", "run_id", "contract_version", "source", "source_id", "reasons")
 
@@ -81,6 +82,7 @@ def store(
                     *provenance,
                     row.source_id,
                     *(row.columns[name] for name in CONTENT_COLUMNS),
+                    row.epoch,
                     row.version,
                     row.content_hash,
                     row.superseded_by,

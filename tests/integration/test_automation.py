@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -118,28 +118,132 @@ def test_a_feed_is_asked_conditionally_and_a_run_is_requested_only_when_it_chang
     pipeline = pipeline_of(FeedSource, spec)
 
     first = tick(pipeline, "it_sensor", database_url)
-    assert isinstance(first, dg.RunRequest)
-    assert first.partition_key == today()
+    assert isinstance(first, dg.SensorResult)
+    [requested] = first.run_requests or []
+    assert requested.partition_key == today()
     assert pipeline.run("it").success
     assert isinstance(tick(pipeline, "it_sensor", database_url), dg.SkipReason)
     assert conditions == [None, None, '"1"']
 
     state["etag"] = '"2"'
     second = tick(pipeline, "it_sensor", database_url)
-    assert isinstance(second, dg.RunRequest)
-    assert second.run_key != first.run_key
+    assert isinstance(second, dg.SensorResult)
+    assert [request.run_key != requested.run_key for request in second.run_requests or []] == [True]
 
 
-def test_each_rest_source_has_a_schedule_for_the_current_day_that_is_on(built_in: Pipeline) -> None:
+def scheduled(
+    pipeline: Pipeline, source: str, database_url: str, moment: datetime | None = None
+) -> list[str | None]:
+    """The partitions that a tick of a source's schedule asks for."""
+    schedule = pipeline.definitions.resolve_schedule_def(f"{source}_schedule")
+    context = dg.build_schedule_context(
+        scheduled_execution_time=moment or datetime.now(UTC),
+        repository_def=pipeline.definitions.get_repository_def(),
+        resources={"warehouse": Warehouse(database_url=database_url)},
+    )
+    return [request.partition_key for request in schedule.evaluate_tick(context).run_requests or []]
+
+
+def test_each_rest_source_has_a_schedule_for_the_current_day_that_is_on(
+    built_in: Pipeline, database_url: str
+) -> None:
     for source in ("coinpaprika_tickers", "coingecko_markets", "coinpaprika_ohlcv"):
         schedule = built_in.definitions.resolve_schedule_def(f"{source}_schedule")
         assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
-        moment = datetime(2026, 11, 20, 23, 45, tzinfo=UTC)
-        context = dg.build_schedule_context(
-            scheduled_execution_time=moment, repository_def=built_in.definitions.get_repository_def()
+        assert scheduled(built_in, source, database_url) == [today()]
+        # a tick that was missed on an earlier day does not ask for a day that is over
+        assert scheduled(built_in, source, database_url, datetime.now(UTC) - timedelta(days=1)) == []
+
+
+def move_to_yesterday(pipeline: Pipeline, source: str) -> str:
+    """Let what a source has stored so far be of yesterday."""
+    yesterday = (datetime.now(UTC).date() - timedelta(days=1)).isoformat()
+    for table in ("document", "checkpoint", "etl_run"):
+        pipeline.warehouse.execute(
+            f"update kasparro.{table} set partition_key = %s where source = %s and partition_key <> ''",
+            (yesterday, source),
         )
-        requests = schedule.evaluate_tick(context).run_requests or []
-        assert [request.partition_key for request in requests] == ["2026-11-20"]
+    return yesterday
+
+
+@pytest.mark.parametrize("source", ["coinpaprika_tickers", "crypto_news"])
+def test_p2_what_a_run_of_yesterday_left_unvalidated_is_taken_up_without_the_upstream(
+    built_in: Pipeline, database_url: str, source: str
+) -> None:
+    stored = built_in.run(source, layers="raw").ledger["extracted"]
+    yesterday = move_to_yesterday(built_in, source)
+    assert built_in.run(source).counts("documents", "read") == (0, 0)  # the upstream did not change
+
+    if source == "crypto_news":
+        found = tick(built_in, "crypto_news_sensor", database_url)
+        assert isinstance(found, dg.SensorResult)
+        assert [request.partition_key for request in found.run_requests or []] == [yesterday]
+    else:
+        assert scheduled(built_in, source, database_url) == [today(), yesterday]
+    run = built_in.run(source, yesterday)
+
+    assert run.success
+    assert run.counts("extracted", "read", "inserted") == (0, stored, stored)
+    assert not built_in.run(source, yesterday).success  # nothing waits any more: a past day as any other
+
+
+def test_p2_a_file_whose_run_died_before_validation_is_requested_again(
+    csv: Pipeline, folder: Path, database_url: str
+) -> None:
+    write(folder / "a.csv", HEADER + "1,one\n")
+    csv.add_files("it", "a.csv")
+    csv.run("it", "a.csv", layers="raw")
+
+    found = tick(csv, "it_sensor", database_url)
+
+    assert isinstance(found, dg.SensorResult)
+    assert csv.run("it", "a.csv").counts("documents", "inserted") == (0, 1)
+    assert isinstance(tick(csv, "it_sensor", database_url), dg.SkipReason)
+
+
+def test_a_file_that_failed_is_asked_for_again_and_does_not_stand_before_the_others(
+    csv: Pipeline, folder: Path, database_url: str
+) -> None:
+    for number in range(30):
+        write(folder / f"{number:02}-bad.csv", "id,id\n1,1\n")
+    write(folder / "good.csv", HEADER + "1,one\n")
+    asked: list[str | None] = []
+    for _ in range(2):
+        found = tick(csv, "it_sensor", database_url)
+        assert isinstance(found, dg.SensorResult)
+        for request in found.run_requests or []:
+            asked.append(request.partition_key)
+            csv.instance.create_run_for_job(
+                csv.definitions.resolve_job_def("it"),
+                tags={
+                    "dagster/run_key": request.run_key or "",
+                    "dagster/partition": request.partition_key or "",
+                },
+            )
+    assert "good.csv" in asked
+    assert len(asked) == len(set(asked)) == 31
+
+    csv.add_files("it", "00-bad.csv")
+    assert not csv.run("it", "00-bad.csv").success
+    again = tick(csv, "it_sensor", database_url)
+    assert isinstance(again, dg.SensorResult)
+    assert [request.partition_key for request in again.run_requests or []] == ["00-bad.csv"]
+
+
+def test_a_corrected_dialect_reads_a_loaded_file_again(
+    folder: Path, pipeline_of: Callable[..., Pipeline], database_url: str
+) -> None:
+    write(folder / "a.csv", "id;name\n1;one\n")
+    spec = {"files": f"{folder}/*.csv", "kind": "thing", "key": "id", "fields": {"title": {"path": "name"}}}
+    wrong = pipeline_of(CsvSource, spec)
+    wrong.add_files("it", "a.csv")
+    wrong.run("it", "a.csv")
+    assert wrong.unified("it") == {}
+    right = pipeline_of(CsvSource, spec | {"delimiter": ";"})
+
+    assert isinstance(tick(right, "it_sensor", database_url), dg.SensorResult)
+    assert right.run("it", "a.csv").success
+    assert right.unified("it")["1"]["title"] == "one"
 
 
 def test_files_and_feeds_have_sensors_that_are_on(built_in: Pipeline) -> None:
@@ -154,4 +258,4 @@ def test_the_sandbox_feed_changes_and_is_noticed(built_in: Pipeline, clock: Cloc
 
     clock.forward(minutes=4)
 
-    assert isinstance(tick(built_in, "crypto_news_sensor", database_url), dg.RunRequest)
+    assert isinstance(tick(built_in, "crypto_news_sensor", database_url), dg.SensorResult)

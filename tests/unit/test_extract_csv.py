@@ -276,9 +276,12 @@ def test_a_day_in_the_name_is_the_files_date(tmp_path: Path) -> None:
     assert batch.document.context == {"file": "coins-2026-11-08.csv", "file_date": "2026-11-08"}
 
 
+DIALECT = {"delimiter": ",", "quote": '"', "encoding": "utf-8"}
+
+
 def test_the_same_bytes_again_are_a_no_op(load: Load) -> None:
     body = b"a\n1\n"
-    known = KnownDocument(1, sha256(body), 1, {})
+    known = KnownDocument(1, sha256(body), 1, {}, DIALECT, {})
     (batch,) = load(body, Request(today=date(2024, 1, 1), known=lambda _: known))
     assert (batch.document, batch.records, batch.done) == (None, [], True)
     (batch,) = load(body + b"2\n", Request(today=date(2024, 1, 1), known=lambda _: known))

@@ -339,12 +339,12 @@ def test_a_feed_is_one_batch_and_an_unchanged_one_has_no_document(
     assert batch.document
     assert batch.done
     assert (batch.document.sha256, batch.document.headers["etag"]) == (sha256(body), '"1"')
-    known = KnownDocument(1, batch.document.sha256, 1, batch.document.headers)
+    known = KnownDocument(1, batch.document.sha256, 1, batch.document.headers, {}, {})
     (batch,) = feed.extract(upstream.url, Request(today=today, known=lambda _: known), http, session)
     assert (batch.document, batch.records, batch.done) == (None, [], True)
 
     assert feed.has_changed(upstream.url, None, http, session) == sha256(body).hex()
     assert feed.has_changed(upstream.url, known, http, session) is None
-    without_validator = KnownDocument(1, sha256(body), 1, {})
+    without_validator = KnownDocument(1, sha256(body), 1, {}, {}, {})
     assert feed.has_changed(upstream.url, without_validator, http, session) is None
-    assert feed.has_changed(upstream.url, KnownDocument(1, b"other", 1, {}), http, session)
+    assert feed.has_changed(upstream.url, KnownDocument(1, b"other", 1, {}, {}, {}), http, session)

@@ -278,7 +278,7 @@ def test_validators_of_the_stored_document_are_sent_and_304_has_no_body(
 ) -> None:
     upstream.answer = status(304, headers={"ETag": '"1"'})
     stored = {"etag": '"1"', "last-modified": "Mon, 01 Jan 2024 00:00:00 GMT", "date": "x"}
-    known = KnownDocument(1, b"", 5, stored)
+    known = KnownDocument(1, b"", 5, stored, {}, {})
     found = fetch(session, upstream.url, settings=HttpSettings(**FAST), known=known)
     assert found.body is None
     ((_, asked),) = upstream.seen
@@ -286,7 +286,7 @@ def test_validators_of_the_stored_document_are_sent_and_304_has_no_body(
     assert asked["If-Modified-Since"] == stored["last-modified"]
 
 
-@pytest.mark.parametrize("known", [None, KnownDocument(1, b"", 5, {})])
+@pytest.mark.parametrize("known", [None, KnownDocument(1, b"", 5, {}, {}, {})])
 def test_304_to_a_question_without_a_condition_is_no_answer(
     known: KnownDocument | None, upstream: ScriptedUpstream, session: requests.Session
 ) -> None:

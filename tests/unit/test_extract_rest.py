@@ -177,7 +177,8 @@ def test_pages_that_did_not_change_count_with_what_is_stored(
     answers(upstream, lambda _path, query: None if query["page"] in "12" else [])
     stored = {"/v1/x?page=1": 2, "/v1/x?page=2": 1}
     known = {
-        upstream.url + path: KnownDocument(1, b"", count, {"etag": '"e"'}) for path, count in stored.items()
+        upstream.url + path: KnownDocument(1, b"", count, {"etag": '"e"'}, {"records": ""}, {})
+        for path, count in stored.items()
     }
     found = extract(NUMBERED, known=known.get)
     assert [batch.document is None for batch in found] == [True, True, False]
@@ -188,7 +189,7 @@ def test_pages_that_did_not_change_count_with_what_is_stored(
 
 def test_an_unchanged_last_page_ends_the_list(upstream: ScriptedUpstream, extract: Extract) -> None:
     answers(upstream, lambda *_: None)
-    known = KnownDocument(1, b"", 0, {"etag": '"e"'})
+    known = KnownDocument(1, b"", 0, {"etag": '"e"'}, {"records": ""}, {})
     (batch,) = extract(NUMBERED, known=lambda _: known, source_cursor={"x": 1})
     assert (batch.document, batch.done, batch.cursor) == (None, True, {"x": 1})
 
@@ -310,7 +311,7 @@ def test_a_value_that_did_not_change_keeps_the_cursor_where_it_was(
     upstream: ScriptedUpstream, extract: Extract
 ) -> None:
     answers(upstream, lambda path, _: None if path == "/a" else days(10))
-    known = KnownDocument(1, b"", 2, {"etag": '"e"'})
+    known = KnownDocument(1, b"", 2, {"etag": '"e"'}, {"records": ""}, {"c": "a"})
     found = extract(
         windowed(), source_cursor={"through": "2024-01-06"}, known=lambda url: known if "/a?" in url else None
     )

@@ -31,6 +31,13 @@ def upgrade() -> None:
         sa.Column("fence", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("held_by", sa.Text(), nullable=True, comment="run that holds the source and partition"),
         sa.Column(
+            "raw_through",
+            sa.BigInteger(),
+            server_default=sa.text("0"),
+            nullable=False,
+            comment="newest raw_id",
+        ),
+        sa.Column(
             "validated_through",
             sa.BigInteger(),
             server_default=sa.text("0"),
@@ -50,6 +57,12 @@ def upgrade() -> None:
             nullable=True,
             comment="the version that validated_through was reached with",
         ),
+        sa.Column(
+            "unified_contract_version",
+            sa.Integer(),
+            nullable=True,
+            comment="the version that unified agrees with",
+        ),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("source", "partition_key", name=op.f("checkpoint_pkey")),
         schema="kasparro",
@@ -60,9 +73,15 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("digest", sa.LargeBinary(), nullable=False),
         sa.Column("contract", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "version_rule",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="how it tells which version of a record is newer",
+        ),
+        sa.Column("epoch", sa.Integer(), nullable=False, comment="rises when the version rule changes"),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("source", "version", name=op.f("contract_version_pkey")),
-        sa.UniqueConstraint("source", "digest", name=op.f("contract_version_source_digest_key")),
         schema="kasparro",
     )
     op.create_table(
@@ -142,7 +161,9 @@ def upgrade() -> None:
         ),
         sa.Column("detected_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("drift_event_pkey")),
-        sa.UniqueConstraint("run_id", "change", "field", name=op.f("drift_event_run_id_change_field_key")),
+        sa.UniqueConstraint(
+            "run_id", "source", "change", "field", name=op.f("drift_event_run_id_source_change_field_key")
+        ),
         schema="kasparro",
     )
     op.create_index(
@@ -185,7 +206,7 @@ def upgrade() -> None:
             "status in ('running', 'success', 'partial', 'failed', 'cancelled')",
             name=op.f("etl_run_status_check"),
         ),
-        sa.PrimaryKeyConstraint("run_id", name=op.f("etl_run_pkey")),
+        sa.PrimaryKeyConstraint("run_id", "source", "partition_key", name=op.f("etl_run_pkey")),
         schema="kasparro",
     )
     op.create_index(
@@ -248,6 +269,7 @@ def upgrade() -> None:
             server_default=sa.text("'{}'"),
             nullable=False,
         ),
+        sa.Column("epoch", sa.Integer(), nullable=False),
         sa.Column("version", sa.Numeric(), nullable=False),
         sa.Column("content_hash", sa.LargeBinary(), nullable=False),
         sa.Column("raw_id", sa.BigInteger(), nullable=False),
@@ -337,10 +359,13 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column(
-            "version",
-            sa.Numeric(),
+            "epoch",
+            sa.Integer(),
             nullable=False,
-            comment="the contract's version field; -Infinity without one",
+            comment="of the contract: which versions compare with each other",
+        ),
+        sa.Column(
+            "version", sa.Numeric(), nullable=False, comment="the contract's version; -Infinity without one"
         ),
         sa.Column("content_hash", sa.LargeBinary(), nullable=False),
         sa.Column(
@@ -356,11 +381,18 @@ def upgrade() -> None:
         schema="kasparro",
     )
     op.create_index(
-        op.f("validated_record_source_source_id_raw_id_idx"),
+        "validated_record_newest_idx",
         "validated_record",
-        ["source", "source_id", "raw_id"],
+        [
+            "source",
+            "source_id",
+            sa.literal_column("epoch DESC"),
+            sa.literal_column("version DESC"),
+            sa.literal_column("raw_id DESC"),
+        ],
         unique=False,
         schema="kasparro",
+        postgresql_where=sa.text("superseded_by IS NULL"),
     )
 
 
