@@ -385,3 +385,86 @@ def test_an_atom_feed_gives_entries_and_an_unchanged_one_nothing(
 
     assert counts == [(1, 0, 0), (0, 0, 1), (0, 1, 0)]
     assert titles(pipeline) == {"urn:1": "second"}
+
+
+def test_a_source_that_keeps_the_same_drift_stays_red_on_the_next_day(
+    rest: Pipeline, upstream: Upstream
+) -> None:
+    upstream.answers["/things"] = [{"id": 1, "label": "A", "price": 1}]
+    assert not rest.run("it").success
+    for table in ("document", "checkpoint", "etl_run"):
+        rest.warehouse.execute(f"update kasparro.{table} set partition_key = '2026-01-01'")
+
+    run = rest.run("it")
+
+    assert run.counts("documents", "documents_unchanged") == (0, 1)
+    assert not run.check("schema_drift").passed
+    assert run.ledger["status"] == "failed"
+
+
+def test_a_run_of_raw_alone_that_a_check_blocks_has_failed_in_the_ledger_too(
+    rest: Pipeline, upstream: Upstream
+) -> None:
+    upstream.answers["/things"] = [{"id": 1, "label": "A", "price": 1}]
+
+    run = rest.run("it", layers="raw")
+
+    assert run.ledger["status"] == "failed"
+    assert "name removed" in run.ledger["error"]
+
+
+def test_p9_values_too_long_for_an_index_or_a_name_stop_nothing(
+    upstream: Upstream, pipeline_of: Callable[..., Pipeline]
+) -> None:
+    fields = {"title": {"path": "name"}, "category": {}}
+    pipeline = pipeline_of(RestSource, things(upstream.address, fields=fields))
+    noise = "".join(chr(0x4E00 + n % 20000) for n in range(6000))
+    upstream.answers["/things"] = [
+        {"id": 1, "name": "good", "category": "c"},
+        {"id": 2, "name": "bad", "category": noise},
+        {"id": 3, "name": "odd", noise: 1},
+    ]
+
+    run = pipeline.run("it")
+
+    assert run.success
+    assert titles(pipeline) == {"1": "good", "3": "odd"}
+    assert run.ledger["rejected"] == 1
+    assert run.ledger["status"] == "partial"
+
+
+def test_p4_two_sources_in_one_run_have_a_hold_and_counts_of_their_own(rest: Pipeline) -> None:
+    connection = rest.warehouse
+    one = ledger.begin(connection, "one", "2026-01-01", "run-a")
+    ledger.begin(connection, "other", "2026-01-01", "run-b")
+    other = ledger.begin(connection, "other", "2026-01-01", "run-a")
+
+    ledger.add_counts(connection, one, {"read": 1})
+    ledger.add_counts(connection, other, {"read": 2})
+    ledger.close(connection, one)
+
+    rows = rest.rows(
+        "select source, status, read from kasparro.etl_run where run_id = 'run-a' order by source"
+    )
+    assert rows == [
+        {"source": "one", "status": "success", "read": 1},
+        {"source": "other", "status": "running", "read": 2},
+    ]
+
+
+def test_p9_after_a_permanent_failure_the_next_run_begins_anew(
+    upstream: Upstream, pipeline_of: Callable[..., Pipeline]
+) -> None:
+    for_each = {"param": "item", "values": ["x", "y", "z"]}
+    fields = {"title": {"path": "name", "required": True}}
+    spec = things(upstream.address, path="/{item}", for_each=for_each, fields=fields)
+    upstream.answers |= {"/x": [{"id": "x", "name": "1"}], "/y": [{"id": "y", "name": "1"}]}
+    pipeline = pipeline_of(RestSource, spec)
+    assert not pipeline.run("it").success  # /z is gone
+    upstream.answers["/x"] = [{"id": "x", "name": "2"}]
+
+    shorter = pipeline_of(RestSource, spec | {"for_each": for_each | {"values": ["x", "y"]}})
+    run = shorter.run("it")
+
+    assert run.success
+    assert titles(shorter) == {"x": "2", "y": "1"}
