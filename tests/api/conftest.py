@@ -123,6 +123,7 @@ def add_record(warehouse: psycopg.Connection[Any]) -> Callable[..., int]:
             "source": "prices",
             "source_id": f"record-{number}",
             "kind": "price",
+            "epoch": 1,
             "version": 1,
             "content_hash": number.to_bytes(32, "big"),
             "raw_id": number,
