@@ -137,8 +137,8 @@ def test_the_limit_is_10_unless_told_and_1000_at_most(
     add_record()
     warehouse.execute(
         "insert into kasparro.unified_record "
-        "(source, source_id, kind, version, content_hash, raw_id, run_id) "
-        "select 's', g::text, 'k', 1, '', g, 'r' from generate_series(1, 1000) g"
+        "(source, source_id, kind, epoch, version, content_hash, raw_id, run_id) "
+        "select 's', g::text, 'k', 1, 1, '', g, 'r' from generate_series(1, 1000) g"
     )
     assert len(ids(get("/data"))) == 10
     assert len(ids(get("/data", limit=1))) == 1

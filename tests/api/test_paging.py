@@ -29,8 +29,8 @@ def fill(warehouse: psycopg.Connection[Any], published: list[datetime | None]) -
     warehouse.execute("truncate kasparro.unified_record")
     warehouse.execute(
         "insert into kasparro.unified_record "
-        "(source, source_id, kind, version, content_hash, raw_id, run_id, published_at) "
-        "select 's' || mod(n, 2), n::text, 'k', 1, '', n, 'r', at "
+        "(source, source_id, kind, epoch, version, content_hash, raw_id, run_id, published_at) "
+        "select 's' || mod(n, 2), n::text, 'k', 1, 1, '', n, 'r', at "
         "from unnest(%s::timestamptz[]) with ordinality as given(at, n)",
         [published],
     )
@@ -80,8 +80,8 @@ def test_a_walk_meets_every_record_that_stays_once_while_others_come_and_go(
             came += 1
             warehouse.execute(
                 "insert into kasparro.unified_record "
-                "(source, source_id, kind, version, content_hash, raw_id, run_id, published_at) "
-                "values ('new', %s, 'k', 1, '', 1, 'r', %s)",
+                "(source, source_id, kind, epoch, version, content_hash, raw_id, run_id, published_at) "
+                "values ('new', %s, 'k', 1, 1, '', 1, 'r', %s)",
                 [str(came), at],
             )
         gone = data.draw(st.sampled_from(sorted(stable)))
