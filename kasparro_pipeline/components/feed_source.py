@@ -1,5 +1,6 @@
 """The component for feeds: daily partitions, and a sensor that asks the feed conditionally."""
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -15,7 +16,7 @@ from kasparro_pipeline.components.settings import PipelineSettings
 from kasparro_pipeline.components.source import Extraction, Source
 from kasparro_pipeline.components.source_spec import UpstreamSpec
 from kasparro_pipeline.extract import feed
-from kasparro_pipeline.extract.documents import KnownDocument, Request
+from kasparro_pipeline.extract.documents import Batch, KnownDocument, Request
 from kasparro_pipeline.extract.feed import FeedRequest
 from kasparro_pipeline.warehouse import checkpoints, raw
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
@@ -66,8 +67,11 @@ class _Feed(Source):
             return raw.known_document(connection, self.name, location)
 
         request = Request(today=launched_on, known=known)
-        batches = feed.extract(self.location, request, self.spec.http, requests.Session())
-        return Extraction(batches, incremental=False)
+        return Extraction(self._batches(request), incremental=False)
+
+    def _batches(self, request: Request) -> Iterator[Batch]:
+        with requests.Session() as session:
+            yield from feed.extract(self.location, request, self.spec.http, session)
 
 
 class FeedSource(SourceComponent):
@@ -98,7 +102,8 @@ class FeedSource(SourceComponent):
                 known = raw.known_document(connection, source.name, source.location)
                 runs = pending_runs(connection, source.name)
                 attempt = attempts(connection, source.name, today)
-            state = feed.has_changed(source.location, known, http, requests.Session())
+            with requests.Session() as session:
+                state = feed.has_changed(source.location, known, http, session)
             if state is not None:
                 # the document it follows is part of the key: a feed that returns to an older state is news
                 run_key = f"{today}@{state}@{known.id if known else 0}@{attempt}"

@@ -1,5 +1,6 @@
 """The component for REST APIs: daily partitions and a schedule."""
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.components.settings import PipelineSettings
 from kasparro_pipeline.components.source import Extraction, Source
 from kasparro_pipeline.components.source_spec import UpstreamSpec
-from kasparro_pipeline.extract.documents import KnownDocument, Request
+from kasparro_pipeline.extract.documents import Batch, KnownDocument, Request
 from kasparro_pipeline.extract.rest import RestExtraction, RestRequests, lookback_of
 from kasparro_pipeline.warehouse import checkpoints, raw
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
@@ -73,9 +74,12 @@ class _Rest(Source):
             progress=checkpoints.read_cursor(connection, self.name, hold.partition_key),
             known=known,
         )
-        batches = RestExtraction(self.spec, self.base_url, request, self.spec.http, requests.Session())
         incremental = current and self.spec.date_window is not None
-        return Extraction(batches, incremental, lookback_of(self.spec))
+        return Extraction(self._batches(request), incremental, lookback_of(self.spec))
+
+    def _batches(self, request: Request) -> Iterator[Batch]:
+        with requests.Session() as session:
+            yield from RestExtraction(self.spec, self.base_url, request, self.spec.http, session)
 
 
 class RestSource(SourceComponent):

@@ -1,7 +1,7 @@
 """What extraction hands over: documents, their raw records, and the cursor that holds once stored."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -90,9 +90,6 @@ class Request:
     progress: Cursor | None = None
     known: Callable[[str], KnownDocument | None] = lambda _location: None
     partial: Callable[[str], PartialDocument | None] = lambda _location: None
-
-
-Extraction = Iterator[Batch]
 
 
 def sha256(body: bytes) -> bytes:

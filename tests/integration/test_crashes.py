@@ -41,11 +41,22 @@ def start(
     )
 
 
+def paged(upstream: Upstream) -> dict[str, Any]:
+    """A REST source of `{id, name}` in numbered pages, as its `defs.yaml` would say it."""
+    return {
+        "base_url": upstream.address,
+        "path": "/things",
+        "paginator": {"type": "page_number"},
+        "kind": "thing",
+        "key": "id",
+        "fields": {"title": {"path": "name", "required": True}},
+    }
+
+
 def test_p1_p4_a_run_killed_between_two_pages_is_resumed_at_the_page_where_it_stopped(
     upstream: Upstream, pipeline_of: Callable[..., Pipeline], database_url: str
 ) -> None:
     children: list[subprocess.Popen[bytes]] = []
-    versions = {"name": "first"}
 
     def page(query: dict[str, str], _headers: dict[str, str]) -> Any:
         number = int(query["page"])
@@ -54,17 +65,10 @@ def test_p1_p4_a_run_killed_between_two_pages_is_resumed_at_the_page_where_it_st
         if number > PAGES:
             return []
         first = (number - 1) * PAGE_SIZE
-        return [{"id": first + n, "name": f"{versions['name']} {first + n}"} for n in range(PAGE_SIZE)]
+        return [{"id": first + n, "name": f"name {first + n}"} for n in range(PAGE_SIZE)]
 
     upstream.answers["/things"] = page
-    attributes = {
-        "base_url": upstream.address,
-        "path": "/things",
-        "paginator": {"type": "page_number"},
-        "kind": "thing",
-        "key": "id",
-        "fields": {"title": {"path": "name", "required": True}},
-    }
+    attributes = paged(upstream)
     pipeline = pipeline_of(RestSource, attributes)
     child = start("RestSource", attributes, database_url, today())
     children.append(child)
@@ -173,14 +177,7 @@ def test_an_interrupted_run_is_marked_cancelled_and_keeps_what_it_had_stored(
         return [{"id": number, "name": "x"}] if number <= PAGES else []
 
     upstream.answers["/things"] = page
-    attributes = {
-        "base_url": upstream.address,
-        "path": "/things",
-        "paginator": {"type": "page_number"},
-        "kind": "thing",
-        "key": "id",
-        "fields": {"title": {"path": "name", "required": True}},
-    }
+    attributes = paged(upstream)
     pipeline = pipeline_of(RestSource, attributes)
     child = start("RestSource", attributes, database_url, today())
     children.append(child)

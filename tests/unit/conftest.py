@@ -71,7 +71,7 @@ def upstream() -> Iterator[ScriptedUpstream]:
                 self.close_connection = True  # the client had enough
 
         def log_message(self, *_: object) -> None:
-            pass
+            """Say nothing."""
 
     with _Server(("127.0.0.1", 0), Handler) as server:
         scripted.url = f"http://127.0.0.1:{server.server_port}"
