@@ -11,14 +11,22 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from kasparro_api import docs_pages, log, problems
+from kasparro_api import problems, shapes
+from kasparro_api.data import routes as data_routes
 from kasparro_api.database import Database
-from kasparro_api.request_context import RequestContextMiddleware
-from kasparro_api.routes import router
+from kasparro_api.operation import docs_pages, health, log
+from kasparro_api.operation.context import RequestContextMiddleware
+from kasparro_api.runs import routes as run_routes
 from kasparro_api.settings import ApiSettings
 from kasparro_pipeline.warehouse import migrate
 
 API_PREFIX = "/api/v1"
+
+ROUTERS = (data_routes.router, run_routes.router, health.router)
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    422: {"model": shapes.Problem, "description": "A parameter is unknown or out of its bounds."},
+    503: {"model": shapes.Problem, "description": "The database cannot answer; see Retry-After."},
+}
 
 DESCRIPTION = f"""\
 Records from REST APIs, CSV files and feeds, merged into one table.
@@ -81,6 +89,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     app.state.head = migrate.head()
     problems.install(app)
     docs_pages.install(app)
-    app.include_router(router)
-    app.include_router(router, prefix=API_PREFIX, include_in_schema=False)
+    for router in ROUTERS:
+        app.include_router(router, responses=PROBLEMS)
+        app.include_router(router, prefix=API_PREFIX, include_in_schema=False)
     return app

@@ -2,16 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import psycopg
+from fastapi import Depends, Request
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
-from kasparro_api.query import Statement
 from kasparro_api.settings import ApiSettings
+from kasparro_api.sql import Statement
 
 ANSWER_GRACE = 1.0
 """Seconds beyond the statement's own timeout after which a silent server counts as away."""
@@ -123,3 +124,12 @@ def _lost_connection(error: psycopg.OperationalError) -> bool:
     if isinstance(error, PoolTimeout | PoolClosed | TooManyRequests):
         return False
     return error.sqlstate is None or error.sqlstate.startswith("57P")
+
+
+async def _database(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database
+
+
+DatabaseOfApp = Annotated[Database, Depends(_database)]
+"""A route that asks the database takes one."""

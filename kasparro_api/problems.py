@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kasparro_api.request_context import context_of
+from kasparro_api.operation.context import context_of
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 5

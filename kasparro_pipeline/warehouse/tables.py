@@ -9,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Computed,
     DateTime,
     Identity,
     Index,
@@ -23,7 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 
 SCHEMA = "kasparro"
 
@@ -142,6 +143,14 @@ rejected_record = Table(
     Column("reasons", JSONB, nullable=False, comment="[{field, rule, value, message}]"),
     _now("rejected_at"),
     PrimaryKeyConstraint("document_id", "raw_id"),
+    Index(None, "run_id"),
+)
+
+# Cut, because a text search vector takes a megabyte at most and a long text must not stop a merge
+SEARCH_VECTOR = (
+    "(setweight(to_tsvector('english'::regconfig, \"left\"(COALESCE(title, ''::text), 10000)), 'A'::\"char\")"
+    " || setweight(to_tsvector('english'::regconfig, \"left\"(COALESCE(summary, ''::text), 90000)),"
+    " 'B'::\"char\"))"
 )
 
 unified_record = Table(
@@ -159,12 +168,16 @@ unified_record = Table(
     _now("first_seen_at"),
     _now("updated_at"),
     Column("deleted_at", DateTime(timezone=True)),
+    Column("search", TSVECTOR, Computed(SEARCH_VECTOR, persisted=True), comment="words of title and summary"),
     UniqueConstraint("source", "source_id"),
 )
 
-# Newest first is how readers page. A missing date sorts last through one expression, so that a keyset
-# comparison stays a single row comparison that an index can serve.
+# What readers sort by. A missing value sorts last (newest first, largest first) through one expression, so
+# that a keyset comparison stays a single row comparison that an index can serve. A title is cut: an index
+# entry takes 2,704 bytes at most; and it sorts by code point, which no upgrade of the system changes.
 PUBLISHED_SORT = "coalesce(published_at, '-infinity'::timestamptz)"
+AMOUNT_SORT = "coalesce(amount, '-Infinity'::numeric)"
+TITLE_SORT = "left(coalesce(title, '') collate \"C\", 200)"
 for name, leading in {
     "newest": (),
     "source_newest": ("source",),
@@ -178,6 +191,56 @@ for name, leading in {
         unified_record.c.id.desc(),
     )
 Index("unified_record_updated_at_id_idx", unified_record.c.updated_at, unified_record.c.id)
+Index("unified_record_amount_idx", text(AMOUNT_SORT), unified_record.c.id)
+Index("unified_record_title_idx", text(TITLE_SORT), unified_record.c.id)
+Index(
+    "unified_record_author_newest_idx",
+    unified_record.c.author,
+    text(f"{PUBLISHED_SORT} DESC"),
+    unified_record.c.id.desc(),
+    postgresql_where=unified_record.c.author.is_not(None),
+)
+Index(
+    "unified_record_deleted_newest_idx",
+    text(f"{PUBLISHED_SORT} DESC"),
+    unified_record.c.id.desc(),
+    postgresql_where=unified_record.c.deleted_at.is_not(None),
+)
+Index(
+    "unified_record_tags_idx",
+    unified_record.c.tags,
+    postgresql_using="gin",
+    postgresql_where=unified_record.c.tags != text("'{}'::text[]"),
+)
+Index("unified_record_search_idx", unified_record.c.search, postgresql_using="gin")
+
+# One row a source and kind, kept by a trigger on unified_record in the transaction of the change. Readers
+# learn from it whether anything has changed, and how many records there are, without counting them.
+data_version = Table(
+    "data_version",
+    metadata,
+    Column("source", Text, nullable=False),
+    Column("kind", Text, nullable=False, comment="empty for what a change of the contract counts"),
+    Column("version", BigInteger, nullable=False, comment="how many statements have changed its records"),
+    Column("records", BigInteger, nullable=False, comment="that are not deleted"),
+    Column("deleted", BigInteger, nullable=False),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("source", "kind"),
+)
+
+KEY_SCOPES = ("read", "trigger")
+
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("id", Text, primary_key=True, comment="the public part of the key"),
+    Column("name", Text, nullable=False, comment="who uses it"),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("salt", LargeBinary, nullable=False),
+    Column("hash", LargeBinary, nullable=False, comment="SHA-256 of the salt and the secret part"),
+    _now("created_at"),
+    Column("revoked_at", DateTime(timezone=True), comment="not valid from then on; may lie in the future"),
+)
 
 checkpoint = Table(
     "checkpoint",
@@ -198,36 +261,6 @@ checkpoint = Table(
 )
 
 RUN_STATUSES = ("running", "success", "partial", "failed", "cancelled")
-
-etl_run = Table(
-    "etl_run",
-    metadata,
-    Column("run_id", Text, nullable=False, comment="Dagster's run id"),
-    Column("source", Text, nullable=False),
-    Column("partition_key", Text, nullable=False),
-    Column("fence", BigInteger, nullable=False, comment="the hold it writes under"),
-    Column("status", Text, nullable=False),
-    Column("contract_version", Integer),
-    Column("started_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
-    Column("finished_at", DateTime(timezone=True)),
-    Column("error", Text),
-    _count("documents"),
-    _count("documents_unchanged"),
-    _count("bytes"),
-    _count("extracted"),
-    _count("read"),
-    _count("validated"),
-    _count("rejected"),
-    _count("superseded"),
-    _count("inserted"),
-    _count("updated"),
-    _count("unchanged"),
-    _count("stale"),
-    _count("deleted"),
-    CheckConstraint("status in ('running', 'success', 'partial', 'failed', 'cancelled')", name="status"),
-    PrimaryKeyConstraint("run_id", "source", "partition_key"),
-    Index(None, "source", "started_at"),
-)
 
 COUNT_COLUMNS = (
     "documents",
@@ -251,6 +284,32 @@ COUNT_COLUMNS = (
 `inserted`, `updated`, `unchanged` and `stale` (an older version that came late) are what the merge did with
 them; `deleted` were left without a valid version by a changed contract.
 """
+
+etl_run = Table(
+    "etl_run",
+    metadata,
+    Column("run_id", Text, nullable=False, comment="Dagster's run id"),
+    Column("source", Text, nullable=False),
+    Column("partition_key", Text, nullable=False),
+    Column("fence", BigInteger, nullable=False, comment="the hold it writes under"),
+    Column("status", Text, nullable=False),
+    Column("contract_version", Integer),
+    Column("started_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Column("finished_at", DateTime(timezone=True)),
+    Column(
+        "active_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=text("clock_timestamp()"),
+        comment="last sign of life",
+    ),
+    Column("error", Text),
+    *map(_count, COUNT_COLUMNS),
+    CheckConstraint("status in ('running', 'success', 'partial', 'failed', 'cancelled')", name="status"),
+    PrimaryKeyConstraint("run_id", "source", "partition_key"),
+    Index(None, "source", "started_at"),
+    Index(None, "started_at"),
+)
 
 contract_version = Table(
     "contract_version",

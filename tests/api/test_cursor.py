@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kasparro_api.cursor import CursorError, Position, decode, encode
+from kasparro_api.data.cursor import CursorError, Position, decode, encode
 
 POSITION = Position("2026-11-01 12:00:00.123456+00", 42)
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"

@@ -10,7 +10,7 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kasparro_api.cursor import Position, encode
+from kasparro_api.data.cursor import Position, encode
 
 Get = Callable[..., requests.Response]
 Walk = Callable[..., Iterator[list[dict[str, Any]]]]

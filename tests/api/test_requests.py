@@ -18,9 +18,12 @@ from fastapi import FastAPI
 from pydantic import BaseModel  # noqa: TC002 - as plain as its neighbours
 from starlette.requests import Request
 
-from kasparro_api import log, schemas
 from kasparro_api.app import create_app
-from kasparro_api.query import RECORD_COLUMNS
+from kasparro_api.data import shapes as schemas
+from kasparro_api.data.selection import RECORD_COLUMNS
+from kasparro_api.operation import log
+from kasparro_api.operation import shapes as operation_shapes
+from kasparro_api.runs import shapes as run_shapes
 from kasparro_api.settings import ApiSettings
 from kasparro_pipeline.warehouse.errors import WarehouseNotConfiguredError
 from kasparro_pipeline.warehouse.tables import COUNT_COLUMNS, RUN_STATUSES
@@ -170,8 +173,8 @@ def test_the_documentation_pages_load_nothing_from_elsewhere(ask: Get, path: str
 def test_the_documented_shapes_are_those_of_the_tables() -> None:
     assert tuple(schemas.Record.model_fields) == RECORD_COLUMNS
     assert tuple(schemas.RECORD_EXAMPLE) == RECORD_COLUMNS
-    assert tuple(schemas.COUNTS_EXAMPLE) == COUNT_COLUMNS
-    assert tuple(schemas.RUNS_EXAMPLE) == RUN_STATUSES
+    assert tuple(run_shapes.COUNTS_EXAMPLE) == COUNT_COLUMNS
+    assert tuple(run_shapes.RUNS_EXAMPLE) == RUN_STATUSES
 
 
 def test_the_answers_have_the_documented_shapes(
@@ -182,8 +185,8 @@ def test_the_answers_have_the_documented_shapes(
     add_run("success", "2026-11-01T00:00:00Z", finished_at="2026-11-01T00:00:01Z")
     shapes: dict[str, type[BaseModel]] = {
         "/data": schemas.DataPage,
-        "/stats": schemas.Stats,
-        "/health": schemas.Health,
+        "/stats": run_shapes.Stats,
+        "/health": operation_shapes.Health,
     }
     for path, shape in shapes.items():
         body = get(path).text

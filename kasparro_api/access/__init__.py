@@ -1,0 +1,1 @@
+"""Who may ask, how often, and what need not be asked of the database again."""

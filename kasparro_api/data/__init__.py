@@ -1,0 +1,1 @@
+"""Reading records: parameters, the composer of statements, cursors, formats."""

@@ -1,0 +1,1 @@
+"""Running the service: request context, metrics, health, logs, documentation pages."""

@@ -1,0 +1,1 @@
+"""Reading the run ledger: runs, their comparison, statistics."""
