@@ -12,11 +12,11 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-ind
 	--python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs etl test lint format lock clean
+.PHONY: help up down status logs etl test bench-api lint format lock clean
 
 help: ## Say what there is
 	@echo "usage: make <target>"; echo
-	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 	@echo; echo "Settings: environment variables or .env, see .env.example"
 
 up: $(INSTALLED) ## Install if needed, start everything, run every source once; Ctrl-C stops it
@@ -36,6 +36,9 @@ etl: $(INSTALLED) ## Run every source now and wait, with progress and a summary
 
 test: $(INSTALLED) ## Run the tests; some of them: make test ARGS="tests/unit -k cursor"
 	@exec $(BIN)/pytest $(ARGS)
+
+bench-api: $(INSTALLED) ## Measure the read API (20 minutes); less: make bench-api ROWS=100000 ROUNDS=1 ONLY=rates
+	@exec $(BIN)/python -m tests.benchmarks.read_api $(ARGS)
 
 lint: $(INSTALLED) ## Check format, lint rules and types
 	$(BIN)/ruff format --check .

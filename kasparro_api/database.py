@@ -1,129 +1,157 @@
-"""The pool of connections to the warehouse, and the one way to read from it. No SQL belongs here."""
+"""The ways to read from the warehouse, each bounded in time. No SQL belongs here."""
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
-from typing import Annotated, Any, TypeVar
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import psycopg
 from fastapi import Depends, Request
-from psycopg.abc import Buffer
-from psycopg.adapt import Loader
+from psycopg.pq.abc import PGresult
 from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
+from kasparro_api.operation.context import client_gone
+from kasparro_api.pool import Connection, Pool, PoolTimeoutError, connection_options, sever
 from kasparro_api.settings import ApiSettings
 from kasparro_api.sql import Statement
 
+if TYPE_CHECKING:
+    from psycopg.abc import Buffer
+
 ANSWER_GRACE = 1.0
 """Seconds beyond the statement's own timeout after which a silent server counts as away."""
-
-_T = TypeVar("_T")
-
-
-class _JsonBytes(Loader):
-    """Hands JSON on as the bytes that PostgreSQL wrote: nothing is parsed, so no number loses precision."""
-
-    def load(self, data: Buffer) -> bytes:
-        return bytes(data)
+PATIENCE = 0.25
+"""Seconds after which it is worth watching whether the client still waits for the answer."""
+COPY_BLOCK = 64 * 1024
+"""Bytes of an export that are sent at once."""
 
 
-async def within(seconds: float, work: Coroutine[Any, Any, _T]) -> _T:
-    """Await `work` for at most `seconds`, even if it does not react to being cancelled.
-
-    A driver that cancels a statement waits for the server to confirm it, and a frozen server never does;
-    so the cancelled work is left to end by itself.
-
-    Raises:
-        psycopg.OperationalError: no result in time.
-    """
-    task = asyncio.ensure_future(work)
-    done, _ = await asyncio.wait({task}, timeout=seconds)
-    if not done:
-        task.add_done_callback(_retrieve)
-        task.cancel()
-        raise psycopg.OperationalError(f"the database gave no answer within {seconds:g} s")
-    return task.result()
-
-
-def _retrieve(task: "asyncio.Future[Any]") -> None:
-    """Take the outcome of abandoned work, so that asyncio does not report it as forgotten."""
-    if not task.cancelled():
-        task.exception()
+class SilentServerError(psycopg.OperationalError):
+    """The server took a statement and said no more."""
 
 
 class Database:
-    """A pool that opens without the server, and finds it again when it was away."""
+    """Connections that open without the server, and find it again when it was away."""
 
-    def __init__(self, settings: ApiSettings) -> None:
-        """Take the settings; no connection is made before `open`.
+    def __init__(self, settings: ApiSettings, *, name: str, size: int, statement_timeout: float) -> None:
+        """Take the settings; connections are made by the requests that need them.
 
         Raises:
             WarehouseNotConfiguredError: no `DATABASE_URL` is set.
         """
-        self._deadline = settings.statement_timeout + settings.pool_timeout + ANSWER_GRACE
-        self._pool: AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]] = AsyncConnectionPool(
-            settings.require_database_url(),
-            open=False,
-            name="kasparro-api",
-            min_size=1,
-            max_size=settings.pool_size,
-            timeout=settings.pool_timeout,
-            # Short, because the pool doubles its pauses until then. After it, the next request tries at once.
-            reconnect_timeout=settings.pool_timeout,
-            configure=self._configure,
-            kwargs={
-                "autocommit": True,
-                "application_name": "kasparro-api",
-                "connect_timeout": settings.connect_timeout,
-                "tcp_user_timeout": int(settings.statement_timeout * 1000),
-                "client_encoding": "utf8",
-                "options": "-c timezone=UTC -c default_transaction_read_only=on "
-                f"-c statement_timeout={int(settings.statement_timeout * 1000)}",
-            },
-        )
-
-    @staticmethod
-    async def _configure(connection: psycopg.AsyncConnection[TupleRow]) -> None:
-        connection.adapters.register_loader("json", _JsonBytes)
-
-    async def open(self) -> None:
-        """Start connecting in the background."""
-        await self._pool.open(wait=False)
+        self.name = name
+        self._deadline = statement_timeout + ANSWER_GRACE
+        options = connection_options(settings, statement_timeout)
+        self._pool = Pool(settings.require_database_url(), size, settings.pool_timeout, options)
 
     async def close(self) -> None:
         """Close every connection."""
         await self._pool.close()
 
-    def fetch(self, statement: Statement) -> Awaitable[list[TupleRow]]:
+    def use(self) -> dict[str, int]:
+        """How the connections are used: how many are open, idle, and waited for."""
+        return self._pool.use()
+
+    async def fetch(self, statement: Statement) -> list[TupleRow]:
         """Every row of `statement`; JSON columns as bytes.
 
         Raises:
             psycopg.OperationalError: the server is away or silent, no connection came free in time
-                (`psycopg_pool.PoolTimeout`), or the statement ran into its timeout (`QueryCanceled`).
+                (`PoolTimeoutError`), the statement ran into its timeout or the client went away
+                (`QueryCanceled`).
         """
-        return within(self._deadline, self._fetch(statement))
+        return await (await self._execute(statement)).fetchall()
 
-    async def _fetch(self, statement: Statement) -> list[TupleRow]:
+    async def fetch_text(self, statement: Statement) -> PGresult:
+        """The result of `statement` as PostgreSQL wrote it: each value is text, as bytes.
+
+        Raises:
+            psycopg.OperationalError: as `fetch`.
+        """
+        result = (await self._execute(statement)).pgresult
+        assert result is not None  # noqa: S101 - the statement has been executed
+        return result
+
+    @asynccontextmanager
+    async def copy(self, statement: Statement) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The output of a COPY statement in blocks of about 64 KB; leaving early cancels it.
+
+        Raises:
+            psycopg.OperationalError: as `fetch`.
+        """
+        connection = await self._pool.take()
         try:
-            return await self._fetch_once(statement)
+            async with (
+                connection.cursor() as cursor,
+                cursor.copy(statement.query, statement.parameters) as rows,
+            ):
+                yield _blocks(rows)
+        finally:
+            self._pool.give_back(connection)
+
+    async def _execute(self, statement: Statement) -> psycopg.AsyncCursor[TupleRow]:
+        try:
+            return await self._execute_once(statement)
         except psycopg.OperationalError as error:
             if not _lost_connection(error):
                 raise
-        # A server that restarted leaves dead connections in the pool: each of them would fail one request.
-        await self._pool.check()
-        return await self._fetch_once(statement)
+        # A server that restarted leaves dead connections: each of them would fail one request
+        self._pool.drop_idle()
+        return await self._execute_once(statement)
 
-    async def _fetch_once(self, statement: Statement) -> list[TupleRow]:
-        async with self._pool.connection() as connection:
-            cursor = await connection.execute(statement.query, statement.parameters)
-            return await cursor.fetchall()
+    async def _execute_once(self, statement: Statement) -> psycopg.AsyncCursor[TupleRow]:
+        loop = asyncio.get_running_loop()
+        watches: list[asyncio.Task[bool]] = []
+        connection = await self._pool.take()
+        # A task for each request would cost more than most statements: it comes when one takes long
+        timer = loop.call_later(PATIENCE, lambda: watches.append(loop.create_task(self._watch(connection))))
+        try:
+            return await connection.execute(statement.query, statement.parameters, prepare=statement.prepare)
+        except psycopg.OperationalError as error:
+            if any(watch.done() and watch.result() for watch in watches):
+                message = f"the database gave no answer within {self._deadline:g} s"
+                raise SilentServerError(message) from error
+            raise
+        finally:
+            timer.cancel()
+            for watch in watches:
+                watch.cancel()
+            self._pool.give_back(connection)
+
+    async def _watch(self, connection: Connection) -> bool:
+        """Stop a statement whose client went away; cut the connection if the server is silent.
+
+        Returns:
+            True once the connection is cut; the task is cancelled if the statement ends before.
+        """
+        try:
+            async with asyncio.timeout(self._deadline - PATIENCE):
+                await client_gone()
+                await connection.cancel_safe(timeout=ANSWER_GRACE)
+                await asyncio.Event().wait()  # until the statement has ended
+        except (TimeoutError, psycopg.Error):
+            sever(connection)
+        return True
 
 
 def _lost_connection(error: psycopg.OperationalError) -> bool:
     """Whether the server or the network ended the connection (SQLSTATE class 57P, or none at all)."""
-    if isinstance(error, PoolTimeout | PoolClosed | TooManyRequests):
+    if isinstance(error, SilentServerError | PoolTimeoutError):
         return False
     return error.sqlstate is None or error.sqlstate.startswith("57P")
+
+
+async def _blocks(rows: psycopg.AsyncCopy) -> AsyncIterator[bytes]:
+    block: list[Buffer] = []
+    size = 0
+    async for row in rows:
+        block.append(row)
+        size += len(row)
+        if size >= COPY_BLOCK:
+            yield b"".join(block)
+            block.clear()
+            size = 0
+    yield b"".join(block)
 
 
 async def _database(request: Request) -> Database:

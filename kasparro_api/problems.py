@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from kasparro_api.access.keys import masked
 from kasparro_api.operation.context import context_of
 
 MEDIA_TYPE = "application/problem+json"
@@ -48,6 +49,16 @@ class ProblemError(Exception):
         self.errors = errors
 
 
+class ParametersError(Exception):
+    """Parameters that a route cannot use."""
+
+    def __init__(self, errors: Sequence[Mapping[str, Any]], known: Mapping[str, str]) -> None:
+        """`errors` as pydantic has them; `known` are the route's parameters with what each allows."""
+        super().__init__("a parameter cannot be used")
+        self.errors = errors
+        self.known = known
+
+
 def parameter_error(name: str, sent: object, message: str, allowed: str) -> dict[str, object]:
     """One entry of `errors`: which parameter, what was sent (cut to 200 characters), what is allowed."""
     if isinstance(sent, str) and len(sent) > _SENT_LIMIT:
@@ -75,7 +86,7 @@ def problem(
         "request_id": context_of(request).request_id,
         **(members or {}),
     }
-    return Response(json.dumps(body), status, dict(headers or {}), media_type=MEDIA_TYPE)
+    return Response(masked(json.dumps(body)), status, dict(headers or {}), media_type=MEDIA_TYPE)
 
 
 def unavailable(
@@ -115,34 +126,47 @@ def log_database_error(request: Request, error: psycopg.Error) -> None:
 
 def install(app: FastAPI) -> None:
     """Let every error of `app` leave as a problem."""
-    app.add_exception_handler(ProblemError, _own)
-    app.add_exception_handler(RequestValidationError, _bad_parameters)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(psycopg.Error, _database)
+
+    async def answer(request: Request, error: Exception) -> Response:
+        return answer_to(request, error)
+
+    for kind in (ProblemError, ParametersError, RequestValidationError, HTTPException, psycopg.Error):
+        app.add_exception_handler(kind, answer)
 
 
-async def _own(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ProblemError)  # noqa: S101 - installed for this type
-    members = {"errors": list(error.errors)} if error.errors else None
-    return problem(request, error.status, error.title, error.detail, kind=error.kind, members=members)
+def answer_to(request: Request, error: Exception) -> Response:
+    """The answer to an error; one that nobody expected is raised again."""
+    if isinstance(error, ProblemError):
+        members = {"errors": list(error.errors)} if error.errors else None
+        return problem(request, error.status, error.title, error.detail, kind=error.kind, members=members)
+    if isinstance(error, ParametersError):
+        return _parameters(request, error.errors, error.known)
+    if isinstance(error, RequestValidationError):
+        return _parameters(request, error.errors(), _known_parameters(request))
+    if isinstance(error, HTTPException):
+        return _http(request, error)
+    if isinstance(error, psycopg.Error):
+        return _database(request, error)
+    raise error
 
 
-async def _http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - installed for this type
+def _http(request: Request, error: HTTPException) -> Response:
     status = HTTPStatus(error.status_code)
     detail = error.detail
     if status == HTTPStatus.NOT_FOUND:
         detail = "There is no such path. /docs lists what there is."
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = (error.headers or {}).get("Allow", "another method")
+        served = set((error.headers or {}).get("Allow", "").split(", "))
+        allowed = ", ".join(sorted(served | {"OPTIONS"} | ({"HEAD"} if "GET" in served else set())))
+        if request.method == "OPTIONS":
+            return Response(status_code=HTTPStatus.NO_CONTENT, headers={"Allow": allowed})
         detail = f"This path does not take {request.method}; it takes {allowed}."
+        return problem(request, status, status.phrase, detail, headers={"Allow": allowed})
     return problem(request, status, status.phrase, detail, headers=error.headers)
 
 
-async def _bad_parameters(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - installed for this type
-    known = _known_parameters(request)
-    errors = [_explained(entry, known) for entry in error.errors()]
+def _parameters(request: Request, entries: Sequence[Mapping[str, Any]], known: Mapping[str, str]) -> Response:
+    errors = [_explained(entry, known) for entry in entries]
     names = ", ".join(dict.fromkeys(str(entry["parameter"]) for entry in errors))
     return problem(
         request,
@@ -177,9 +201,8 @@ def _explained(entry: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, 
     return {**explained, "closest": closest[0] if closest else None}
 
 
-async def _database(request: Request, error: Exception) -> Response:
+def _database(request: Request, error: psycopg.Error) -> Response:
     """The status follows from the driver's error, so from SQLSTATE."""
-    assert isinstance(error, psycopg.Error)  # noqa: S101 - installed for this type
     log_database_error(request, error)
     if isinstance(error, psycopg.DataError):  # class 22: a value that PostgreSQL cannot take
         return problem(
@@ -194,4 +217,6 @@ async def _database(request: Request, error: Exception) -> Response:
         return unavailable(request, detail, kind="query-timeout")
     if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
         return unavailable(request, MIGRATIONS_PENDING, kind="migrations-pending")
-    return unavailable(request, DATABASE_UNAVAILABLE, kind="database-unavailable")
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return unavailable(request, DATABASE_UNAVAILABLE, kind="database-unavailable")
+    raise error

@@ -3,7 +3,7 @@
 Rows leave PostgreSQL as JSON, so that a `numeric` keeps every digit. Nothing here runs a statement.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from psycopg import sql
@@ -16,7 +16,9 @@ class Statement(NamedTuple):
     """A query and the values bound to it."""
 
     query: sql.SQL | sql.Composed
-    parameters: Sequence[object] = ()
+    parameters: Sequence[object] | Mapping[str, object] = ()
+    prepare: bool | None = None
+    """False plans it anew for its values each time; None lets the driver prepare what comes often."""
 
 
 def table(name: str) -> sql.Identifier:

@@ -1,91 +1,280 @@
-"""Composes the API's statements. Column names come from the warehouse's tables, and every value is bound.
+"""Composes the statements over unified records. Nothing here runs one.
 
-Rows leave PostgreSQL as JSON, so that a `numeric` keeps every digit. Nothing here runs a statement.
+Column names come from the warehouse's table, and every value is bound.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
 
+from kasparro_api.access.versions import DATA_VERSION
+from kasparro_api.data.columns import RECORD_COLUMNS, SERVED
 from kasparro_api.data.cursor import Position
-from kasparro_api.sql import Statement, listed, rendered, served, table
-from kasparro_pipeline.warehouse.tables import PUBLISHED_SORT, unified_record
+from kasparro_api.data.filters import COMPARISONS, Filter
+from kasparro_api.data.parameters import Deleted
+from kasparro_api.sql import Statement
+from kasparro_pipeline.warehouse.tables import AMOUNT_SORT, PUBLISHED_SORT, SCHEMA, TITLE_SORT
 
-RECORD_COLUMNS = (
-    "id",
-    "source",
-    "source_id",
-    "kind",
-    "title",
-    "summary",
-    "url",
-    "category",
-    "author",
-    "tags",
-    "amount",
-    "currency",
-    "published_at",
-    "attributes",
-    "content_hash",
-    "raw_id",
-    "run_id",
-    "first_seen_at",
-    "updated_at",
-)
-"""The columns of a served record, in the order of its JSON."""
+_UNIFIED = f"{SCHEMA}.unified_record"
+_VERSIONS = f"{SCHEMA}.data_version"
+_VERSION = DATA_VERSION.as_string()
+_OPERATORS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+_SORTS = {
+    "published_at": (PUBLISHED_SORT, "timestamptz"),
+    "updated_at": ("updated_at", "timestamptz"),
+    "amount": (AMOUNT_SORT, "numeric"),
+    "title": (TITLE_SORT, "text"),
+}
+"""Per sort its expression, which an index leads with, and the type that a cursor's text is read as."""
+_DELETED = {"exclude": "deleted_at is null", "include": None, "only": "deleted_at is not null"}
+_LED_BY = ("source", "category")
+"""The columns that an index of the newest records can lead with."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which records a list holds. An empty filter lets every record pass."""
+    """Which records a list holds, how they are ordered, and which members they have."""
 
-    source: tuple[str, ...] = ()
-    category: tuple[str, ...] = ()
+    filters: tuple[Filter, ...] = ()
+    search: str | None = None
+    deleted: Deleted = "exclude"
+    sort: str = "-published_at"
+    fields: tuple[str, ...] = RECORD_COLUMNS
 
-    def filters(self) -> dict[str, tuple[str, ...]]:
-        """The filters by column name; a record must match one value of each."""
-        return {"source": self.source, "category": self.category}
+    def identity(self) -> dict[str, list[str]]:
+        """What a cursor is bound to: the filters and the order, as texts."""
+        found: dict[str, list[str]] = {}
+        for item in self.filters:
+            name = item.column if item.operator == "any" else f"{item.column}.{item.operator}"
+            found.setdefault(name, []).extend(map(str, item.values))
+        if self.search is not None:
+            found["q"] = [self.search]
+        if self.deleted != "exclude":
+            found["deleted"] = [self.deleted]
+        if self.sort != "-published_at":
+            found["sort"] = [self.sort]
+        return found
 
 
-def data_page(
+class _Values(dict[str, object]):
+    """The values bound to a statement, and their placeholders."""
+
+    def bind(self, value: object) -> str:
+        name = f"p{len(self)}"
+        self[name] = value
+        return f"%({name})s"
+
+
+def page(
     selection: Selection, *, limit: int, offset: int | None = None, after: Position | None = None
 ) -> Statement:
-    """A page of `selection`, newest first, and one row more that tells whether another page follows.
+    """A page of `selection`, and one row more that tells whether another page follows.
 
     Returns:
-        A statement whose rows are `(record as JSON, sort key as text, id)`, at most `limit + 1`.
+        A statement whose rows are `(record as JSON, sort key, id, version of the data)`, at most `limit + 1`.
+        Of an empty page there is one row, with only the version.
     """
-    conditions: list[sql.Composable] = [sql.SQL("deleted_at is null")]
-    parameters: list[object] = []
-    for name, values in selection.filters().items():
-        if len(values) == 1:  # an index that the column leads keeps its order only for one value
-            conditions.append(sql.SQL("{} = %s").format(sql.Identifier(name)))
-            parameters.append(values[0])
-        elif values:
-            conditions.append(sql.SQL("{} = any(%s)").format(sql.Identifier(name)))
-            parameters.append(list(values))
+    values = _Values()
+    # The inner query walks an index and stops: JSON is built for the rows of the page, not for skipped ones
+    inner = _rows(selection, values, after=after, most=limit + 1, skip=offset or 0)
+    order = _order("sort_key", selection)
+    text = (
+        f"select (select row_to_json(record) from (select {_members(selection.fields)}) record),"
+        f" sort_key::text, id, now.version from (select {_VERSION} as version) now"
+        f" left join ({inner}) page on true order by {order}"
+    )
+    return Statement(_sql(text), values, prepare=_plans_alike(selection))
+
+
+def record(record_id: int, fields: Sequence[str]) -> Statement:
+    """One row `(record as JSON, version of the data, when it was deleted)`, or none."""
+    text = (
+        f"select (select row_to_json(record) from (select {_members(fields)}) record), {_VERSION}, deleted_at"
+        f" from {_UNIFIED} where id = %s"
+    )
+    return Statement(_sql(text), (record_id,))
+
+
+def export(selection: Selection, file_format: str, *, limit: int | None, ordered: bool) -> Statement:
+    """A COPY of the records as `ndjson` or `csv`."""
+    values = _Values()
+    where = _where(selection, values)
+    tail = f" order by {_order(_sort_key(selection, values), selection)}" if ordered else ""
+    tail += f" limit {values.bind(limit)}" if limit is not None else ""
+    if file_format == "ndjson":
+        # JSON holds no raw control character, so that nothing of it is quoted or doubled
+        rows = (
+            f"select row_to_json(r) from (select {_members(selection.fields)} from {_UNIFIED}{where}{tail}) r"
+        )
+        options = "format csv, quote e'\\x01', delimiter e'\\x02'"
+    else:
+        cells = ", ".join(_cell(name) for name in selection.fields)
+        rows = f"select {cells} from (select * from {_UNIFIED}{where}{tail}) r"
+        options = "format csv, header"
+    return Statement(_sql(f"copy ({rows}) to stdout ({options})"), values)
+
+
+def count(selection: Selection) -> Statement:
+    """One row with the number of records."""
+    values = _Values()
+    if _is_kept(selection):
+        number = {"exclude": "records", "include": "records + deleted", "only": "deleted"}[selection.deleted]
+        conditions = " and ".join(_condition(item, values) for item in selection.filters) or "true"
+        text = f"select coalesce(sum({number}), 0)::bigint from {_VERSIONS} where {conditions}"
+    else:
+        text = f"select count(*) from {_UNIFIED}{_where(selection, values)}"
+    return Statement(_sql(text), values, prepare=False)
+
+
+def estimate(selection: Selection) -> Statement | None:
+    """One row with the planner's estimate as EXPLAIN's JSON; None where the exact number is at hand."""
+    if _is_kept(selection):
+        return None
+    values = _Values()
+    text = f"explain (format json) select from {_UNIFIED}{_where(selection, values)}"
+    return Statement(_sql(text), values, prepare=False)
+
+
+def _is_kept(selection: Selection) -> bool:
+    """Whether the trigger on the table keeps the number: per source and kind."""
+    plain = all(item.operator == "any" and item.column in {"source", "kind"} for item in selection.filters)
+    return plain and selection.search is None
+
+
+def _rows(selection: Selection, values: _Values, *, after: Position | None, most: int, skip: int) -> str:
+    """The rows of a page with their sort key."""
+    lists, selection = _lists(selection, values)
+    key = _sort_key(selection, values)
+    conditions = [f"{column} = wanted_{column}.value" for column in lists]
     if after is not None:
-        conditions.append(sql.SQL("({}, id) < (%s::timestamptz, %s)").format(_SORT))
-        parameters += [after.sort_key, after.id]
-    parts = [_PAGE_START, sql.SQL(" and ").join(conditions), _PAGE_ORDER]
-    parameters.append(limit + 1)
-    if offset:
-        parts.append(sql.SQL(" offset %s"))
-        parameters.append(offset)
-    return Statement(sql.Composed([*parts, _PAGE_END]), parameters)
+        sign = "<" if selection.sort.startswith("-") else ">"
+        type_ = _SORTS.get(selection.sort.removeprefix("-"), ("", "real"))[1]
+        place = f"({values.bind(after.sort_key)}::{type_}, {values.bind(after.id)})"
+        conditions.append(f"({key}, id) {sign} {place}")
+    where = _where(selection, values, *conditions)
+    bound = values.bind(most + skip if lists else most)
+    rows = (
+        f"select *, {key} as sort_key from {_UNIFIED}{where} order by {_order(key, selection)} limit {bound}"
+    )
+    if lists:
+        # One walk of an index for each value: a filter on any of several would lose the index's order
+        tables = " cross join ".join(lists.values())
+        rows = (
+            f"select found.* from {tables} cross join lateral ({rows}) found"
+            f" order by {_order('found.sort_key', selection, 'found.id')} limit {values.bind(most)}"
+        )
+    return f"{rows} offset {values.bind(skip)}" if skip else rows
 
 
-_SORT = sql.SQL(PUBLISHED_SORT)
+def _lists(selection: Selection, values: _Values) -> tuple[dict[str, str], Selection]:
+    """Tables of the values that are each looked for by themselves, and the selection without those filters.
 
-# The inner query walks the index and stops: JSON is built for the rows of the page, not for skipped ones.
-_PAGE_START = rendered(
-    """\
-select (select row_to_json(record) from (select {record}) record), sort_key::text, id
-from (select {columns}, {sort} as sort_key from {table} where """,
-    record=sql.SQL(", ").join(served(unified_record.c[name]) for name in RECORD_COLUMNS),
-    columns=listed("{name}", RECORD_COLUMNS),
-    sort=_SORT,
-    table=table(unified_record.name),
-)
-_PAGE_ORDER = rendered(" order by {sort} desc, id desc limit %s", sort=_SORT)
-_PAGE_END = sql.SQL(") page order by sort_key desc, id desc")
+    A kind is that of a few sources, which are looked for instead, as no index leads with it.
+    """
+    if selection.sort.removeprefix("-") != "published_at" or selection.search is not None:
+        return {}, selection
+    lists = {}
+    rest = []
+    filtered = {item.column for item in selection.filters if item.operator == "any"}
+    for item in selection.filters:
+        if item.operator == "any" and item.column in _LED_BY and len(item.values) > 1:
+            given = values.bind(list(item.values))
+            lists[item.column] = f"unnest({given}::text[]) as wanted_{item.column}(value)"
+            continue
+        if item.operator == "any" and item.column == "kind" and "source" not in filtered:
+            given = values.bind(list(item.values))
+            sources = f"select distinct source from {_VERSIONS} where kind = any({given})"
+            lists["source"] = f"({sources}) as wanted_source(value)"
+        rest.append(item)
+    return lists, Selection(tuple(rest), None, selection.deleted, selection.sort, selection.fields)
+
+
+def _where(selection: Selection, values: _Values, *more: str) -> str:
+    conditions = [_condition(item, values) for item in selection.filters]
+    if selection.search is not None:
+        conditions.append(f"search @@ websearch_to_tsquery('english', {values.bind(selection.search)})")
+    if deleted := _DELETED[selection.deleted]:
+        conditions.append(deleted)
+    conditions += more
+    return f" where {' and '.join(conditions)}" if conditions else ""
+
+
+def _condition(item: Filter, values: _Values) -> str:
+    attribute = item.column.startswith("attributes.")
+    value = _attribute(item, values) if attribute else sql.Identifier(item.column).as_string()
+    if item.operator == "is_null":
+        return f"{value} is null" if item.values[0] else f"{value} is not null"
+    if item.operator == "overlap":
+        return f"tags && {values.bind(list(item.values))}::text[] and tags <> '{{}}'"
+    if item.operator in COMPARISONS:
+        value = f'{value} collate "C"' if item.kind == "text" else value
+        return f"{value} {_OPERATORS[item.operator]} {values.bind(item.values[0])}"
+    if item.operator == "ne":
+        return f"{value} is distinct from {values.bind(item.values[0])}"
+    if len(item.values) == 1:  # an index that the column leads keeps its order only for one value
+        return f"{value} = {values.bind(item.values[0])}"
+    return f"{value} = any({values.bind(list(item.values))})"
+
+
+def _attribute(item: Filter, values: _Values) -> str:
+    """An attribute as a value of its kind; null where an older contract left one of another kind."""
+    name = values.bind(item.column.removeprefix("attributes."))
+    text = f"(attributes ->> {name}::text)"
+    if item.operator == "is_null" or item.kind in {"text", "json"}:
+        return text
+    if item.kind == "time":
+        return f"case when {text} ~ '^\\d{{4}}-\\d\\d-\\d\\d' then {text}::timestamptz end"
+    kind, type_ = ("boolean", "boolean") if item.kind == "boolean" else ("number", "numeric")
+    return f"case jsonb_typeof(attributes -> {name}::text) when '{kind}' then {text}::{type_} end"
+
+
+def _sort_key(selection: Selection, values: _Values) -> str:
+    name = selection.sort.removeprefix("-")
+    if name == "relevance":
+        return f"ts_rank_cd(search, websearch_to_tsquery('english', {values.bind(selection.search)}))"
+    return _SORTS[name][0]
+
+
+def _order(key: str, selection: Selection, record_id: str = "id") -> str:
+    direction = "desc" if selection.sort.startswith("-") else "asc"
+    return f"{key} {direction}, {record_id} {direction}"
+
+
+def _members(fields: Sequence[str]) -> str:
+    return ", ".join(SERVED[name] for name in fields)
+
+
+def _cell(name: str) -> str:
+    """A column as a CSV cell: a text that a spreadsheet would run as a formula gets an apostrophe before it.
+
+    The characters are those of OWASP's page on CSV injection: = + - @, tab, line breaks, and the full-width
+    forms of the first four.
+    """
+    if name not in _TEXTS:
+        return SERVED[name]
+    column = sql.Identifier(name).as_string()
+    risky = "9, 10, 13, 43, 45, 61, 64, 65291, 65293, 65309, 65312"
+    return f"case when ascii({column}) in ({risky}) then '''' || {column} else {column} end as {column}"
+
+
+_TEXTS = {"source", "source_id", "kind", "title", "summary", "url", "category", "author", "currency"}
+
+
+def _plans_alike(selection: Selection) -> bool | None:
+    """Whether one plan suits all values: then the driver may prepare it (None), else never (False)."""
+    simple = all(
+        item.operator == "any" and item.column in _LED_BY and len(item.values) == 1
+        for item in selection.filters
+    )
+    usual = selection.search is None and selection.deleted == "exclude"
+    return (
+        None
+        if simple and usual and selection.sort.removeprefix("-") in {"published_at", "updated_at"}
+        else False
+    )
+
+
+def _sql(text: str) -> sql.SQL:
+    # put together from this module's constants alone, so as good as a literal
+    return sql.SQL(text)

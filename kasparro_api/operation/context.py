@@ -1,10 +1,13 @@
-"""Request id, latency and access log, as plain ASGI around the whole application. Knows no route."""
+"""Request id, latency, metrics and access log, as plain ASGI around the whole application. Knows no route."""
 
+import asyncio
 import logging
 import re
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
+from http import HTTPStatus
 from uuid import uuid4
 
 from starlette.requests import Request
@@ -40,15 +43,38 @@ def context_of(request: Request) -> RequestContext:
     return context
 
 
+_receive: ContextVar[Receive | None] = ContextVar("receive", default=None)
+"""How the request at hand hears of its client."""
+
+
+async def client_gone() -> None:
+    """Return once the client of the request at hand has gone away; outside of a request, never."""
+    receive = _receive.get()
+    while receive is not None:
+        if (await receive())["type"] == "http.disconnect":
+            return
+    await asyncio.Event().wait()
+
+
 class RequestContextMiddleware:
     """Gives each request its id, sets the two headers on every answer, and writes one line per request.
 
     It is the outermost layer, and so the one that turns an error nobody expected into an answer.
     """
 
-    def __init__(self, app: ASGIApp, answer_failure: Callable[[Request], Response]) -> None:
-        """Wrap `app`; `answer_failure` makes the answer to a request that raised."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        answer_failure: Callable[[Request], Response],
+        observe: Callable[[str, str, int, float], None],
+    ) -> None:
+        """Wrap `app`.
+
+        `answer_failure` makes the answer to a request that raised; `observe` takes method, route template,
+        status and seconds of each.
+        """
         self._app = app
+        self._observe = observe
         self._answer_failure = answer_failure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,6 +84,8 @@ class RequestContextMiddleware:
             return
         context = RequestContext(_request_id(scope), time.perf_counter())
         scope.setdefault("state", {})["context"] = context
+        # Not of a request with a body: listening for its end would take the body away
+        _receive.set(receive if scope["method"] in {"GET", "HEAD"} else None)
         status = 0
         sent_bytes = 0
 
@@ -82,7 +110,19 @@ class RequestContextMiddleware:
                 raise
             await self._answer_failure(Request(scope))(scope, receive, send_with_headers)
         finally:
-            access_log.info("request", extra={"fields": _line(scope, context, status, sent_bytes)})
+            self._observe(scope["method"], _route(scope), status, time.perf_counter() - context.started)
+            level = logging.INFO if status < HTTPStatus.INTERNAL_SERVER_ERROR else logging.ERROR
+            if access_log.isEnabledFor(level):
+                # Made here, not by the logger, which would look for the line of code that called it
+                line = logging.LogRecord(access_log.name, level, __file__, 0, "request", None, None)
+                line.fields = _line(scope, context, status, sent_bytes)
+                access_log.handle(line)
+
+
+def _route(scope: Scope) -> str:
+    """The template of the route that answered."""
+    route = scope["state"].get("route") or getattr(scope.get("route"), "path", None)
+    return route or "unmatched"
 
 
 def _request_id(scope: Scope) -> str:

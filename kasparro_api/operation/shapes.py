@@ -33,12 +33,20 @@ class SourceHealth(BaseModel):
     seconds_since_success: float | None
 
 
-class Health(BaseModel):
-    """The service can answer."""
+class ReplicaHealth(BaseModel):
+    """Whether the database is a replica, and how far it is behind; null when it cannot be asked."""
 
-    status: str
+    is_replica: bool | None
+    lag_seconds: float | None = Field(description="Null for a primary.")
+
+
+class Health(BaseModel):
+    """The state of the service."""
+
+    status: str = Field(description="`ok` or `degraded`.")
     database: DatabaseHealth
     migrations: MigrationsHealth
+    replica: ReplicaHealth
     sources: list[SourceHealth]
     meta: Meta
 
@@ -47,7 +55,8 @@ class Health(BaseModel):
             "example": {
                 "status": "ok",
                 "database": {"reachable": True, "latency_ms": 0.84, "error": None},
-                "migrations": {"current": "0001", "head": "0001", "at_head": True},
+                "migrations": {"current": "0002", "head": "0002", "at_head": True},
+                "replica": {"is_replica": False, "lag_seconds": None},
                 "sources": [
                     {
                         "source": "coinpaprika_tickers",

@@ -24,8 +24,14 @@ COMMANDS = {
     "logs": "show the end of the logs",
     "etl": "run every source now and wait; starts the stack for the time of it unless it runs",
     "migrate": "bring the warehouse at DATABASE_URL (or the embedded one) to the newest revision",
+    "keys": "create, list, revoke or rotate the keys of the API",
     "env": 'print the running stack\'s settings for a shell: eval "$(kasparro env)"',
 }
+
+KEYS_DESCRIPTION = """\
+Keys of the API, in the warehouse at DATABASE_URL, else in that of the running stack."""
+MAX_OVERLAP = 365 * 24 * 60
+"""Minutes that a rotated key may stay valid."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,7 +47,37 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("name", nargs="?", help="one log: api, code-server, daemon, postgres, …")
             command.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
             command.add_argument("-n", "--lines", type=int, default=20, help="lines of each (default 20)")
+        if name == "keys":
+            _add_key_actions(command)
     return main_parser
+
+
+def _add_key_actions(command: argparse.ArgumentParser) -> None:
+    command.description = KEYS_DESCRIPTION
+    actions = command.add_subparsers(dest="action", required=True, metavar="action", title="actions")
+    create = actions.add_parser("create", help="make a key and write it to standard output, this once")
+    create.add_argument("--name", required=True, help="who uses it, such as a program's name")
+    create.add_argument(
+        "--scope", required=True, action="append", help="what it may do: read or trigger; may be repeated"
+    )
+    actions.add_parser("list", help="show every key, without its secret part")
+    revoke = actions.add_parser("revoke", help="make a key invalid from now on")
+    rotate = actions.add_parser("rotate", help="make a key with the name and scopes of another, which ends")
+    for action in (revoke, rotate):
+        action.add_argument("id", metavar="ID", help="the middle part of the key, as `keys list` shows it")
+    rotate.add_argument(
+        "--overlap",
+        type=_minutes,
+        default=0,
+        metavar="MINUTES",
+        help="how long the old key stays valid (default 0)",
+    )
+
+
+def _minutes(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > MAX_OVERLAP:
+        raise argparse.ArgumentTypeError(f"a whole number of minutes from 0 to {MAX_OVERLAP}, not {text!r}")
+    return int(text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("The local stack needs Linux or macOS. On Windows, use WSL or docker compose.", file=sys.stderr)
         return 1
     # After the help: these take a second to import
-    from kasparro_pipeline.stack import commands, logs  # noqa: PLC0415
+    from kasparro_pipeline.stack import commands, keys, logs  # noqa: PLC0415
 
     run: dict[str, Callable[[StackSettings], int]] = {
         "up": commands.up,
@@ -65,6 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = StackSettings()
         if chosen.command == "logs":
             return logs.show(settings, chosen.name, chosen.lines, follow=chosen.follow)
+        if chosen.command == "keys":
+            return keys.run(settings, chosen)
         return run[chosen.command](settings)
     except ValidationError as error:
         for fault in error.errors():

@@ -89,6 +89,7 @@ def shared_environment(settings: StackSettings, databases: Databases) -> dict[st
         "DAGSTER_HOME": str(dagster_home(settings)),
         "KASPARRO_UPSTREAM": settings.upstream,
         "KASPARRO_SANDBOX_URL": settings.address(settings.sandbox_port),
+        "KASPARRO_DAGSTER_URL": settings.address(settings.dagster_port),
         "KASPARRO_LOG_FORMAT": settings.log_format,
     }
 

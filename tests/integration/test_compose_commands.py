@@ -44,11 +44,11 @@ class Containers:
 
     def here(self, text: str) -> str:
         """A word of the file, with the addresses of this machine."""
-        text = re.sub(r"\$\{[A-Z_]+:-([a-z]+)\}", r"\1", text)
+        text = re.sub(r"\$\{[A-Z_]+:-([a-z0-9]+)\}", r"\1", text)
         text = re.sub(r"\$\{POSTGRES_PASSWORD[^}]*\}", "secret", text)
         for database, url in self.databases.items():
             text = text.replace(f"kasparro:secret@db:5432/{database}", url.removeprefix("postgresql://"))
-        text = re.sub(r"(?:(?<=//)sandbox|^code)(?=:|$)", "127.0.0.1", text)
+        text = re.sub(r"(?:(?<=//)(?:sandbox|webserver)|^code)(?=:|$)", "127.0.0.1", text)
         text = text.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - taken out
         for inside, outside in self.ports.items():
             text = re.sub(rf"(?<![0-9]){inside}(?![0-9])", outside, text)

@@ -1,0 +1,112 @@
+"""Tells for each request whether the data, or the keys, have changed since the last look.
+
+What is kept in memory is used only after the database was asked, later than the request arrived: so an answer
+is never older than a commit that the client knew of. One small question serves all requests that wait for it.
+"""
+
+import asyncio
+from typing import NamedTuple
+
+import psycopg
+from psycopg import sql
+
+from kasparro_api.database import ANSWER_GRACE
+from kasparro_api.pool import Connection, connection_options, sever
+from kasparro_api.settings import ApiSettings
+from kasparro_api.sql import rendered, table
+
+DATA_VERSION = sql.SQL(
+    "(select coalesce(sum(version), 0)"
+    " || '-' || coalesce((extract(epoch from max(changed_at)) * 1000000)::bigint, 0) from {})"
+).format(table("data_version"))
+"""The version of all records: how often they changed, and when last, in microseconds since 1970."""
+
+# xmin changes with each version of a row, however its times are set
+_CURRENT = rendered(
+    "select {data}, (select count(*) || '-' || coalesce(sum(xmin::text::bigint), 0) from {keys})",
+    data=DATA_VERSION,
+    keys=table("api_key"),
+)
+
+
+class Versions(NamedTuple):
+    """Two texts that differ from earlier ones if something changed."""
+
+    data: str
+    keys: str
+
+
+class VersionWatch:
+    """Asks over a connection of its own, so that no page of records stands before it."""
+
+    def __init__(self, settings: ApiSettings) -> None:
+        """Take the settings; the first question connects."""
+        self._url = settings.require_database_url()
+        self._options = connection_options(settings, settings.statement_timeout)
+        self._timeout = settings.pool_timeout
+        self._connection: Connection | None = None
+        self._waiting: asyncio.Future[Versions] | None = None
+        self._worker: asyncio.Task[None] | None = None
+
+    async def current(self) -> Versions:
+        """The versions at some moment after this call.
+
+        Raises:
+            psycopg.Error: the database is away, silent, or not migrated.
+        """
+        if self._waiting is None:
+            self._waiting = asyncio.get_running_loop().create_future()
+            if self._worker is None:
+                self._worker = asyncio.create_task(self._work())
+        # Shielded: one request that is given up must not end the wait of the others
+        return await asyncio.shield(self._waiting)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def _work(self) -> None:
+        """Answer whoever waits, in rounds: those who come while a question is under way get the next one."""
+        while (waiting := self._waiting) is not None:
+            self._waiting = None
+            try:
+                versions = await self._ask()
+            except psycopg.Error as error:
+                waiting.set_exception(error)
+                waiting.exception()  # taken, should nobody wait any more
+            else:
+                waiting.set_result(versions)
+        self._worker = None
+
+    async def _ask(self) -> Versions:
+        reused = self._connection is not None
+        try:
+            return await self._ask_once()
+        except psycopg.OperationalError:
+            await self._drop()
+            if not reused:
+                raise
+        # A server that restarted has left a dead connection
+        return await self._ask_once()
+
+    async def _ask_once(self) -> Versions:
+        loop = asyncio.get_running_loop()
+        if self._connection is None:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    self._connection = await Connection.connect(self._url, **self._options)
+            except TimeoutError:
+                raise psycopg.OperationalError("no connection to the database in time") from None
+        timer = loop.call_later(self._timeout + ANSWER_GRACE, sever, self._connection)
+        try:
+            row = await (await self._connection.execute(_CURRENT)).fetchone()
+        finally:
+            timer.cancel()
+        assert row is not None  # noqa: S101 - the statement selects one row
+        return Versions(*row)
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()

@@ -1,0 +1,232 @@
+"""`/data`, one record, and what there is: parameters in, a statement run, its JSON framed.
+
+No SQL belongs here, and no documentation: that is `routes`.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from fastapi import Request, Response
+
+from kasparro_api import problems
+from kasparro_api.answers import Answer, to_json
+from kasparro_api.data import cursor as cursors
+from kasparro_api.data import export, facets, selection
+from kasparro_api.data.parameters import (
+    DataParameters,
+    FacetParameters,
+    NoParameters,
+    RecordParameters,
+    Selecting,
+)
+from kasparro_api.data.requests import P, read_query
+from kasparro_api.data.selection import Selection
+from kasparro_api.database import Database
+
+if TYPE_CHECKING:
+    from kasparro_api.sql import Statement
+
+LARGEST_ID = 2**63 - 1
+NO_HISTORY = "The history of records is not kept yet: there is only the present version of each."
+
+
+async def read_data(request: Request) -> Response:
+    """A page of records."""
+    if "as_of" in request.query_params:
+        raise no_history()
+    wanted = export.wanted_format(request)
+    if wanted != "json":
+        return await export.stream(request, wanted)
+    parameters, chosen = await asked(request, DataParameters)
+    after = _position(parameters, chosen)
+    result = await _database(request).fetch_text(
+        selection.page(chosen, limit=parameters.limit, offset=parameters.offset, after=after)
+    )
+    found = result.ntuples if result.get_value(0, 2) is not None else 0
+    shown = min(found, parameters.limit)
+    version = _text(result.get_value(0, 3))
+    following = next_cursor = None
+    if found > shown:
+        place = cursors.Position(
+            _text(result.get_value(shown - 1, 1)), int(_text(result.get_value(shown - 1, 2)))
+        )
+        next_cursor = cursors.encode(place, chosen.identity())
+        following = _following(request, next_cursor)
+    pagination = {
+        "limit": parameters.limit,
+        "next_cursor": next_cursor,
+        "has_more": next_cursor is not None,
+        **await _total(request, parameters.count, chosen),
+    }
+    records = [result.get_value(row, 0) for row in range(shown)]
+    return versioned(
+        request,
+        {"data": b"[%s]" % b",".join(records), "pagination": to_json(pagination)},  # type: ignore[arg-type]
+        version,
+        following,
+    )
+
+
+async def read_record(request: Request) -> Response:
+    """One record."""
+    text = request.scope["path"].rpartition("/")[2]
+    parameters, chosen = await asked(request, RecordParameters)
+    record_id = int(text) if text.isascii() and text.isdigit() and int(text) <= LARGEST_ID else None
+    if record_id is None:
+        raise _no_record(f"`{text[:100]}` is no id: an id is a whole number such as 42.")
+    result = await _database(request).fetch_text(selection.record(record_id, chosen.fields))
+    if not result.ntuples:
+        raise _no_record(f"No record has the id {record_id}.")
+    if result.get_value(0, 2) is not None and parameters.deleted == "exclude":
+        raise _no_record(f"The record {record_id} was deleted. `deleted=include` shows it.")
+    return versioned(request, {"data": result.get_value(0, 0) or b""}, _text(result.get_value(0, 1)))
+
+
+async def read_sources(request: Request) -> Response:
+    """The sources."""
+    await asked(request, NoParameters)
+    [[sources]] = await _database(request).fetch(facets.sources())
+    pagination = {"limit": None, "next_cursor": None, "has_more": False}
+    return Answer({"data": sources, "pagination": to_json(pagination)}, {"cache-control": "no-store"})
+
+
+async def read_categories(request: Request) -> Response:
+    """The categories, with how many records each has."""
+    parameters, _ = await asked(request, FacetParameters)
+    identity = {"categories": ["1"], "source": parameters.source}
+    after = _decoded(parameters.cursor, identity) if parameters.cursor is not None else None
+    result = await _database(request).fetch_text(
+        facets.categories(parameters.source, limit=parameters.limit, after=after)
+    )
+    found = result.ntuples if result.get_value(0, 1) is not None else 0
+    shown = min(found, parameters.limit)
+    following = next_cursor = None
+    if found > shown:
+        place = cursors.Position(
+            _text(result.get_value(shown - 1, 2)), int(_text(result.get_value(shown - 1, 1)))
+        )
+        next_cursor = cursors.encode(place, identity)
+        following = _following(request, next_cursor)
+    pagination = {"limit": parameters.limit, "next_cursor": next_cursor, "has_more": next_cursor is not None}
+    rows = [result.get_value(row, 0) or b"" for row in range(shown)]
+    members = {"data": b"[%s]" % b",".join(rows), "pagination": to_json(pagination)}
+    return versioned(request, members, _text(result.get_value(0, 3)), following)
+
+
+async def read_later(request: Request) -> Response:  # noqa: ARG001 - the same for every request
+    """What needs the history of records."""
+    raise no_history()
+
+
+async def asked(request: Request, model: type[P]) -> tuple[P, Selection]:
+    """The parameters of a request, and the selection that they make.
+
+    Raises:
+        ParametersError: a parameter is unknown, or has a value that is not allowed.
+    """
+    query = request.scope["query_string"]
+    attributes = await facets.declared_attributes(request, query) if issubclass(model, Selecting) else {}
+    return read_query(query, model, attributes)
+
+
+def versioned(
+    request: Request, members: Mapping[str, bytes], version: str, following: str | None = None
+) -> Answer:
+    """An answer that was made from one version of the data, and that clients and caches can ask for again."""
+    path, query = request.scope["path"], request.scope["query_string"]
+    digest = hashlib.blake2b(path.encode() + b"?" + query, digest_size=8).hexdigest()
+    changed = datetime.fromtimestamp(int(version.rpartition("-")[2]) // 1_000_000, UTC)
+    return Answer(
+        members,
+        {
+            # kept, and asked for again each time: the answer to that is cheap
+            "Cache-Control": "private, no-cache",
+            "Last-Modified": format_datetime(changed, usegmt=True),
+        },
+        version=version,
+        etag=f"{version}-{digest}",
+        following=following,
+    )
+
+
+def no_history() -> problems.ProblemError:
+    """What is answered where the history of records would be."""
+    return problems.ProblemError(HTTPStatus.NOT_FOUND, "There is no history", NO_HISTORY, kind="no-history")
+
+
+async def _total(request: Request, count: str, chosen: Selection) -> dict[str, object]:
+    """The members of `pagination` that say how many records there are."""
+    if count == "none":
+        return {}
+    statement: Statement | None = selection.estimate(chosen) if count == "estimated" else None
+    if statement is not None:
+        [[plan]] = await _database(request).fetch(statement)
+        return {"total": json.loads(plan)[0]["Plan"]["Plan Rows"], "total_is": "estimated"}
+    [[total]] = await _database(request).fetch(selection.count(chosen))
+    return {"total": total, "total_is": "exact"}
+
+
+def _position(parameters: DataParameters, chosen: Selection) -> cursors.Position | None:
+    """Where the page starts.
+
+    Raises:
+        ProblemError: the cursor cannot be used, or came together with an offset.
+    """
+    if parameters.cursor is None:
+        return None
+    if parameters.offset is not None:
+        raise problems.ProblemError(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "A parameter cannot be used",
+            "`cursor` and `offset` both say where the page starts.",
+            kind="invalid-parameters",
+            errors=[
+                problems.parameter_error(
+                    "offset",
+                    parameters.offset,
+                    "Not together with `cursor`: leave one of the two out.",
+                    DataParameters.model_fields["offset"].description or "",
+                )
+            ],
+        )
+    return _decoded(parameters.cursor, chosen.identity())
+
+
+def _decoded(text: str, identity: Mapping[str, list[str]]) -> cursors.Position:
+    try:
+        return cursors.decode(text, identity)
+    except cursors.CursorError as error:
+        allowed = DataParameters.model_fields["cursor"].description or ""
+        raise problems.ProblemError(
+            HTTPStatus.BAD_REQUEST,
+            "The cursor cannot be used",
+            str(error),
+            kind="invalid-cursor",
+            errors=[problems.parameter_error("cursor", text, str(error), allowed)],
+        ) from None
+
+
+def _following(request: Request, cursor: str) -> str:
+    """Path and query of the next page."""
+    pairs = [pair for pair in request.query_params.multi_items() if pair[0] not in {"cursor", "offset"}]
+    path: str = request.scope["raw_path"].decode("latin-1")
+    return f"{path}?{urlencode([*pairs, ('cursor', cursor)])}"
+
+
+def _no_record(detail: str) -> problems.ProblemError:
+    return problems.ProblemError(HTTPStatus.NOT_FOUND, "There is no such record", detail, kind="no-record")
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode()
+
+
+def _database(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database

@@ -1,0 +1,126 @@
+"""Says what was measured: tables for the terminal and for the documents, and one line of JSON."""
+
+import json
+from collections.abc import Sequence
+
+from tests.benchmarks.read_api import export, loading, operation, rates, search
+from tests.benchmarks.read_api.bench import FEW, MANY
+from tests.benchmarks.read_api.figures import Figures
+from tests.benchmarks.read_api.goals import Goal
+
+Table = list[list[str]]
+"""The first row holds the headings."""
+
+VARIANTS = (
+    *(rates.PGBENCH, rates.POSTGREST, rates.USUAL, rates.API),
+    *(rates.BARE, rates.CACHED, rates.NOT_MODIFIED),
+)
+CASES = (rates.NEWEST, rates.FILTERED, rates.DEEP, rates.RECORD)
+
+
+def goals_table(goals: Sequence[Goal]) -> Table:
+    """Each goal, its figure, and whether it is met."""
+    verdict = {True: "met", False: "not met", None: "not measured"}
+    rows = [[goal.name, goal.wanted, goal.shown, verdict[goal.met]] for goal in goals]
+    return [["figure", "goal", "measured: median (lowest to highest round)", "verdict"], *rows]
+
+
+def rates_table(figures: Figures) -> Table:
+    """Every variant of every case: rate, share of pgbench, latencies, CPU time and memory."""
+    table = [
+        ["case", "variant", "conn", "1/s", "of pgbench", "p50 ms", "p99 ms", "server ms", "pg ms", "MiB"]
+    ]
+    for case in CASES:
+        for variant in VARIANTS:
+            for connections in (FEW, MANY):
+                found = {
+                    name: figures.spread(rates.SECTION, case, variant, name, connections)
+                    for name in ("rate", "p50", "p99", "server_cpu_ms", "postgres_cpu_ms", "memory_mib")
+                }
+                if found["rate"] is None:
+                    continue
+                share = figures.ratio(
+                    rates.SECTION, (case, variant), (case, rates.PGBENCH), connections=connections
+                )
+                table.append(
+                    [
+                        *(case, variant, str(connections), f"{found['rate'].median:,.0f}"),
+                        f"{share.median:.2f}" if share else "",
+                        *(
+                            f"{found[name].median:.{digits}f}" if found[name] else ""  # type: ignore[union-attr]
+                            for name, digits in (
+                                *(("p50", 2), ("p99", 2), ("server_cpu_ms", 3), ("postgres_cpu_ms", 3)),
+                                ("memory_mib", 0),
+                            )
+                        ),
+                    ]
+                )
+    return table
+
+
+def others_table(figures: Figures) -> Table:
+    """Medians of what the other sections measured under load."""
+    table = [["section", "case", "variant", "conn", "figures"]]
+    seen = set()
+    for row in figures.rows:
+        key = (row.section, row.case, row.variant, row.connections)
+        if row.section not in {search.SECTION, export.SECTION, operation.SECTION, loading.SECTION}:
+            continue
+        if key in seen:
+            continue
+        seen.add(key)
+        shown = []
+        for name in row.values:
+            spread = figures.spread(row.section, row.case, row.variant, name, row.connections)
+            if spread is not None and name not in {"failures", "foreign_cores"}:
+                shown.append(f"{name} {spread.median:,.4g}")
+        table.append([row.section, row.case, row.variant, str(row.connections), ", ".join(shown)])
+    return table
+
+
+def plain(table: Table) -> str:
+    """A table for the terminal."""
+    widths = [max(len(row[index]) for row in table) for index in range(len(table[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    ]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def markdown(table: Table) -> str:
+    """A table for a document."""
+    lines = ["| " + " | ".join(row) + " |" for row in table]
+    return "\n".join([lines[0], "|" + " --- |" * len(table[0]), *lines[1:]])
+
+
+def noise(figures: Figures) -> str:
+    """How much of the machine others were using."""
+    foreign = sorted(row.values["foreign_cores"] for row in figures.rows if "foreign_cores" in row.values)
+    if not foreign:
+        return "Nothing was measured under load."
+    middle = foreign[len(foreign) // 2]
+    return (
+        f"Other processes used {middle:.2f} cores in the median measurement, {foreign[-1]:.2f} in the worst."
+    )
+
+
+def one_line(figures: Figures, goals: Sequence[Goal], facts: dict[str, object]) -> str:
+    """The figures of a run as one JSON object."""
+    medians: dict[str, float] = {}
+    for case in CASES:
+        for variant in VARIANTS:
+            for connections in (FEW, MANY):
+                for name in ("rate", "p50", "p99", "memory_mib"):
+                    spread = figures.spread(rates.SECTION, case, variant, name, connections)
+                    if spread is not None:
+                        medians[f"{case}, {variant}, {connections}, {name}"] = round(spread.median, 3)
+    judged = {
+        goal.name: {
+            "goal": goal.wanted,
+            "figure": None if goal.figure is None else round(goal.figure, 4),
+            "met": goal.met,
+        }
+        for goal in goals
+    }
+    return json.dumps({**facts, "goals": judged, "medians": medians, "skipped": figures.skipped})
