@@ -1,9 +1,9 @@
 """The ways to read from the warehouse, each bounded in time. No SQL belongs here."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import psycopg
 from fastapi import Depends, Request
@@ -14,10 +14,12 @@ from kasparro_api.operation.context import client_gone
 from kasparro_api.pool import Connection, Pool, PoolTimeoutError, connection_options, sever
 from kasparro_api.settings import ApiSettings
 from kasparro_api.sql import Statement
+from kasparro_api.wire import Link, TextStatement
 
 if TYPE_CHECKING:
     from psycopg.abc import Buffer
 
+T = TypeVar("T")
 ANSWER_GRACE = 1.0
 """Seconds beyond the statement's own timeout after which a silent server counts as away."""
 PATIENCE = 0.25
@@ -60,17 +62,20 @@ class Database:
                 (`PoolTimeoutError`), the statement ran into its timeout or the client went away
                 (`QueryCanceled`).
         """
-        return await (await self._execute(statement)).fetchall()
 
-    async def fetch_text(self, statement: Statement) -> PGresult:
+        async def run(link: Link) -> list[TupleRow]:
+            cursor = await link.connection.execute(statement.query, statement.parameters)
+            return await cursor.fetchall()
+
+        return await self._bounded(run)
+
+    async def fetch_text(self, statement: TextStatement) -> PGresult:
         """The result of `statement` as PostgreSQL wrote it: each value is text, as bytes.
 
         Raises:
             psycopg.OperationalError: as `fetch`.
         """
-        result = (await self._execute(statement)).pgresult
-        assert result is not None  # noqa: S101 - the statement has been executed
-        return result
+        return await self._bounded(lambda link: link.run(statement))
 
     @asynccontextmanager
     async def copy(self, statement: Statement) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -79,34 +84,36 @@ class Database:
         Raises:
             psycopg.OperationalError: as `fetch`.
         """
-        connection = await self._pool.take()
+        link = await self._pool.take()
         try:
             async with (
-                connection.cursor() as cursor,
+                link.connection.cursor() as cursor,
                 cursor.copy(statement.query, statement.parameters) as rows,
             ):
                 yield _blocks(rows)
         finally:
-            self._pool.give_back(connection)
+            self._pool.give_back(link)
 
-    async def _execute(self, statement: Statement) -> psycopg.AsyncCursor[TupleRow]:
+    async def _bounded(self, run: Callable[[Link], Awaitable[T]]) -> T:
         try:
-            return await self._execute_once(statement)
+            return await self._once(run)
         except psycopg.OperationalError as error:
             if not _lost_connection(error):
                 raise
         # A server that restarted leaves dead connections: each of them would fail one request
         self._pool.drop_idle()
-        return await self._execute_once(statement)
+        return await self._once(run)
 
-    async def _execute_once(self, statement: Statement) -> psycopg.AsyncCursor[TupleRow]:
+    async def _once(self, run: Callable[[Link], Awaitable[T]]) -> T:
         loop = asyncio.get_running_loop()
         watches: list[asyncio.Task[bool]] = []
-        connection = await self._pool.take()
+        link = await self._pool.take()
         # A task for each request would cost more than most statements: it comes when one takes long
-        timer = loop.call_later(PATIENCE, lambda: watches.append(loop.create_task(self._watch(connection))))
+        timer = loop.call_later(
+            PATIENCE, lambda: watches.append(loop.create_task(self._watch(link.connection)))
+        )
         try:
-            return await connection.execute(statement.query, statement.parameters, prepare=statement.prepare)
+            return await run(link)
         except psycopg.OperationalError as error:
             if any(watch.done() and watch.result() for watch in watches):
                 message = f"the database gave no answer within {self._deadline:g} s"
@@ -116,7 +123,7 @@ class Database:
             timer.cancel()
             for watch in watches:
                 watch.cancel()
-            self._pool.give_back(connection)
+            self._pool.give_back(link)
 
     async def _watch(self, connection: Connection) -> bool:
         """Stop a statement whose client went away; cut the connection if the server is silent.

@@ -13,6 +13,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 
 from kasparro_api.settings import ApiSettings
+from kasparro_api.wire import Link
 
 Connection = psycopg.AsyncConnection[TupleRow]
 
@@ -41,6 +42,13 @@ def connection_options(settings: ApiSettings, statement_timeout: float) -> dict[
     }
 
 
+async def connect(url: str, options: dict[str, Any]) -> Connection:
+    """A connection that hands JSON on unread."""
+    connection: Connection = await Connection.connect(url, **options)
+    connection.adapters.register_loader("json", _JsonBytes)
+    return connection
+
+
 def sever(connection: Connection) -> None:
     """Cut a connection whose server is silent: what waits for it fails at once.
 
@@ -63,12 +71,12 @@ class Pool:
         self._size = size
         self._timeout = timeout
         self._options = options
-        self._idle: list[Connection] = []
-        self._waiting: deque[asyncio.Future[Connection | None]] = deque()
+        self._idle: list[Link] = []
+        self._waiting: deque[asyncio.Future[Link | None]] = deque()
         self._open = 0
         self._closed = False
 
-    async def take(self) -> Connection:
+    async def take(self) -> Link:
         """A connection, for the caller alone until `give_back`.
 
         Raises:
@@ -78,9 +86,9 @@ class Pool:
         deadline = asyncio.get_running_loop().time() + self._timeout
         while True:
             while self._idle:
-                connection = self._idle.pop()
-                if not connection.closed:
-                    return connection
+                link = self._idle.pop()
+                if not link.connection.closed:
+                    return link
                 self._open -= 1
             if self._open < self._size:
                 return await self._connect(deadline)
@@ -88,41 +96,42 @@ class Pool:
             if found is not None:
                 return found
 
-    def give_back(self, connection: Connection) -> None:
+    def give_back(self, link: Link) -> None:
         """Hand a connection on, or drop it if it is of no more use."""
-        usable = not self._closed and connection.pgconn.transaction_status == TransactionStatus.IDLE
+        pgconn = link.connection.pgconn
+        usable = not self._closed and pgconn.transaction_status == TransactionStatus.IDLE
         if not usable:
             self._open -= 1
-            connection.pgconn.finish()
+            pgconn.finish()
         while self._waiting:
             waiting = self._waiting.popleft()
             if not waiting.done():
-                waiting.set_result(connection if usable else None)
+                waiting.set_result(link if usable else None)
                 return
         if usable:
-            self._idle.append(connection)
+            self._idle.append(link)
 
     async def close(self) -> None:
         """Close what is not in use; what is, closes as it is given back."""
         self._closed = True
         while self._idle:
-            await self._idle.pop().close()
+            await self._idle.pop().connection.close()
 
     def drop_idle(self) -> None:
         """Close the connections that nobody uses: the server that they led to is gone."""
         while self._idle:
             self._open -= 1
-            self._idle.pop().pgconn.finish()
+            self._idle.pop().connection.pgconn.finish()
 
     def use(self) -> dict[str, int]:
         """How many connections there are, how many of them nobody uses, and how many requests wait."""
         return {"open": self._open, "idle": len(self._idle), "waiting": len(self._waiting)}
 
-    async def _connect(self, deadline: float) -> Connection:
+    async def _connect(self, deadline: float) -> Link:
         self._open += 1
         try:
             async with asyncio.timeout_at(deadline):
-                connection: Connection = await Connection.connect(self._url, **self._options)
+                connection = await connect(self._url, self._options)
         except BaseException as error:
             self._open -= 1
             while self._waiting:  # for them too there is none; the next of them tries
@@ -133,12 +142,11 @@ class Pool:
             if isinstance(error, TimeoutError):
                 raise PoolTimeoutError("no connection to the database in time") from None
             raise
-        connection.adapters.register_loader("json", _JsonBytes)
-        return connection
+        return Link(connection)
 
-    async def _wait(self, deadline: float) -> Connection | None:
+    async def _wait(self, deadline: float) -> Link | None:
         loop = asyncio.get_running_loop()
-        waiting: asyncio.Future[Connection | None] = loop.create_future()
+        waiting: asyncio.Future[Link | None] = loop.create_future()
         self._waiting.append(waiting)
         timer = loop.call_at(deadline, _expire, waiting)
         try:
@@ -147,6 +155,6 @@ class Pool:
             timer.cancel()
 
 
-def _expire(waiting: "asyncio.Future[Connection | None]") -> None:
+def _expire(waiting: "asyncio.Future[Link | None]") -> None:
     if not waiting.done():
         waiting.set_exception(PoolTimeoutError("no connection came free in time"))

@@ -17,8 +17,6 @@ class Statement(NamedTuple):
 
     query: sql.SQL | sql.Composed
     parameters: Sequence[object] | Mapping[str, object] = ()
-    prepare: bool | None = None
-    """False plans it anew for its values each time; None lets the driver prepare what comes often."""
 
 
 def table(name: str) -> sql.Identifier:

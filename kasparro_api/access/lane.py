@@ -35,15 +35,14 @@ class ReadLane:
             return
         template, endpoint = found
         scope["state"]["route"] = template
-        request = Request(scope, receive)
         try:
             response: Response | None = await self._cache.find(scope)
             if response is None:
-                response = await endpoint(request)
+                response = await endpoint(Request(scope, receive))
                 if isinstance(response, Answer):
                     self._cache.keep(scope, response)
         except Exception as error:  # noqa: BLE001 - those that no answer is known for are raised again
-            response = problems.answer_to(request, error)
+            response = problems.answer_to(Request(scope, receive), error)
         await response(scope, receive, send)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -11,9 +11,11 @@ import psycopg
 from psycopg import sql
 
 from kasparro_api.database import ANSWER_GRACE
-from kasparro_api.pool import Connection, connection_options, sever
+from kasparro_api.pool import connect, connection_options, sever
 from kasparro_api.settings import ApiSettings
-from kasparro_api.sql import rendered, table
+from kasparro_api.sql import table
+from kasparro_api.wire import Link, TextStatement
+from kasparro_pipeline.warehouse.tables import SCHEMA
 
 DATA_VERSION = sql.SQL(
     "(select coalesce(sum(version), 0)"
@@ -22,10 +24,10 @@ DATA_VERSION = sql.SQL(
 """The version of all records: how often they changed, and when last, in microseconds since 1970."""
 
 # xmin changes with each version of a row, however its times are set
-_CURRENT = rendered(
-    "select {data}, (select count(*) || '-' || coalesce(sum(xmin::text::bigint), 0) from {keys})",
-    data=DATA_VERSION,
-    keys=table("api_key"),
+_CURRENT = TextStatement(
+    f"select {DATA_VERSION.as_string()}, (select count(*) || '-' || coalesce(sum(xmin::text::bigint), 0)"
+    f" from {SCHEMA}.api_key)",
+    prepare=True,
 )
 
 
@@ -44,8 +46,8 @@ class VersionWatch:
         self._url = settings.require_database_url()
         self._options = connection_options(settings, settings.statement_timeout)
         self._timeout = settings.pool_timeout
-        self._connection: Connection | None = None
-        self._waiting: asyncio.Future[Versions] | None = None
+        self._link: Link | None = None
+        self._waiting: list[asyncio.Future[Versions]] = []
         self._worker: asyncio.Task[None] | None = None
 
     async def current(self) -> Versions:
@@ -54,33 +56,37 @@ class VersionWatch:
         Raises:
             psycopg.Error: the database is away, silent, or not migrated.
         """
-        if self._waiting is None:
-            self._waiting = asyncio.get_running_loop().create_future()
-            if self._worker is None:
-                self._worker = asyncio.create_task(self._work())
-        # Shielded: one request that is given up must not end the wait of the others
-        return await asyncio.shield(self._waiting)
+        answer: asyncio.Future[Versions] = asyncio.get_running_loop().create_future()
+        self._waiting.append(answer)
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work())
+        return await answer
 
     async def close(self) -> None:
         """Close the connection."""
-        if self._connection is not None:
-            await self._connection.close()
+        if self._link is not None:
+            await self._link.connection.close()
 
     async def _work(self) -> None:
         """Answer whoever waits, in rounds: those who come while a question is under way get the next one."""
-        while (waiting := self._waiting) is not None:
-            self._waiting = None
-            try:
-                versions = await self._ask()
-            except psycopg.Error as error:
-                waiting.set_exception(error)
-                waiting.exception()  # taken, should nobody wait any more
-            else:
-                waiting.set_result(versions)
-        self._worker = None
+        try:
+            while waiting := self._waiting:
+                self._waiting = []
+                try:
+                    versions = await self._ask()
+                except psycopg.Error as error:
+                    for answer in waiting:
+                        if not answer.done():
+                            answer.set_exception(error)
+                else:
+                    for answer in waiting:
+                        if not answer.done():
+                            answer.set_result(versions)
+        finally:
+            self._worker = None
 
     async def _ask(self) -> Versions:
-        reused = self._connection is not None
+        reused = self._link is not None
         try:
             return await self._ask_once()
         except psycopg.OperationalError:
@@ -92,21 +98,23 @@ class VersionWatch:
 
     async def _ask_once(self) -> Versions:
         loop = asyncio.get_running_loop()
-        if self._connection is None:
+        if self._link is None:
             try:
                 async with asyncio.timeout(self._timeout):
-                    self._connection = await Connection.connect(self._url, **self._options)
+                    self._link = Link(await connect(self._url, self._options))
             except TimeoutError:
                 raise psycopg.OperationalError("no connection to the database in time") from None
-        timer = loop.call_later(self._timeout + ANSWER_GRACE, sever, self._connection)
+        timer = loop.call_later(self._timeout + ANSWER_GRACE, sever, self._link.connection)
         try:
-            row = await (await self._connection.execute(_CURRENT)).fetchone()
+            result = await self._link.run(_CURRENT)
         finally:
             timer.cancel()
-        assert row is not None  # noqa: S101 - the statement selects one row
-        return Versions(*row)
+        data, keys = result.get_value(0, 0), result.get_value(0, 1)
+        assert data is not None  # noqa: S101 - the statement selects one row without nulls
+        assert keys is not None  # noqa: S101 - the same
+        return Versions(data.decode(), keys.decode())
 
     async def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
+        link, self._link = self._link, None
+        if link is not None:
+            await link.connection.close()

@@ -11,7 +11,8 @@ from kasparro_api.data.columns import RECORD_COLUMNS
 from kasparro_api.data.cursor import Position
 from kasparro_api.data.filters import Kind, attribute_kind
 from kasparro_api.sql import Statement, rendered, table, utc
-from kasparro_pipeline.warehouse.tables import PUBLISHED_SORT
+from kasparro_api.wire import Numbered, TextStatement
+from kasparro_pipeline.warehouse.tables import PUBLISHED_SORT, SCHEMA
 
 _SOURCES = rendered(
     """\
@@ -49,13 +50,13 @@ left join lateral (
     success_at=utc(sql.SQL("success.finished_at")),
 )
 
-_CATEGORIES = """\
+_CATEGORIES = f"""\
 select case when category is not null then json_build_object('category', category, 'records', number) end,
     number, category, now.version
-from (select {version} as version) now left join (
-    select category, count(*) as number from {unified}
-    where deleted_at is null and category is not null{of_sources} group by category{behind}
-    order by number desc, category collate "C" limit %(limit)s
+from (select {DATA_VERSION.as_string()} as version) now left join (
+    select category, count(*) as number from {SCHEMA}.unified_record
+    where deleted_at is null and category is not null{{of_sources}} group by category{{behind}}
+    order by number desc, category collate "C" limit {{limit}}
 ) page on true order by number desc, category collate "C\""""
 
 _ATTRIBUTES = rendered(
@@ -72,25 +73,21 @@ def sources() -> Statement:
     return Statement(_SOURCES)
 
 
-def categories(wanted: list[str], *, limit: int, after: Position | None) -> Statement:
+def categories(wanted: list[str], *, limit: int, after: Position | None) -> TextStatement:
     """The categories of some sources, or of all: the largest first, and one row more than `limit`.
 
     Returns:
         A statement whose rows are `(category as JSON, its number of records, its name, version of the data)`;
         if there is none, one row with only the version.
     """
-    behind = (
-        ' having (-count(*), category collate "C") > (-%(number)s, %(name)s)' if after is not None else ""
-    )
-    query = rendered(
-        _CATEGORIES,
-        version=DATA_VERSION,
-        unified=table("unified_record"),
-        of_sources=sql.SQL(" and source = any(%(sources)s)" if wanted else ""),
-        behind=sql.SQL(behind),
-    )
-    place = {"number": after.id, "name": after.sort_key} if after is not None else {}
-    return Statement(query, {"limit": limit + 1, "sources": wanted, **place}, prepare=False)
+    values = Numbered()
+    of_sources = f" and source = any({values.bind(wanted)})" if wanted else ""
+    behind = ""
+    if after is not None:
+        place = f"(-{values.bind(after.id)}::bigint, {values.bind(after.sort_key)})"
+        behind = f' having (-count(*), category collate "C") > {place}'
+    text = _CATEGORIES.format(of_sources=of_sources, behind=behind, limit=values.bind(limit + 1))
+    return TextStatement(text, values)
 
 
 async def declared_attributes(request: Request, query: bytes) -> Mapping[str, Kind]:

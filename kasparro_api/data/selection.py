@@ -14,6 +14,7 @@ from kasparro_api.data.cursor import Position
 from kasparro_api.data.filters import COMPARISONS, Filter
 from kasparro_api.data.parameters import Deleted
 from kasparro_api.sql import Statement
+from kasparro_api.wire import Numbered, TextStatement
 from kasparro_pipeline.warehouse.tables import AMOUNT_SORT, PUBLISHED_SORT, SCHEMA, TITLE_SORT
 
 _UNIFIED = f"{SCHEMA}.unified_record"
@@ -57,8 +58,8 @@ class Selection:
         return found
 
 
-class _Values(dict[str, object]):
-    """The values bound to a statement, and their placeholders."""
+class _Named(dict[str, object]):
+    """The values bound to a `Statement`, and their placeholders."""
 
     def bind(self, value: object) -> str:
         name = f"p{len(self)}"
@@ -66,16 +67,19 @@ class _Values(dict[str, object]):
         return f"%({name})s"
 
 
+Values = _Named | Numbered
+
+
 def page(
     selection: Selection, *, limit: int, offset: int | None = None, after: Position | None = None
-) -> Statement:
+) -> TextStatement:
     """A page of `selection`, and one row more that tells whether another page follows.
 
     Returns:
         A statement whose rows are `(record as JSON, sort key, id, version of the data)`, at most `limit + 1`.
         Of an empty page there is one row, with only the version.
     """
-    values = _Values()
+    values = Numbered()
     # The inner query walks an index and stops: JSON is built for the rows of the page, not for skipped ones
     inner = _rows(selection, values, after=after, most=limit + 1, skip=offset or 0)
     order = _order("sort_key", selection)
@@ -84,21 +88,21 @@ def page(
         f" sort_key::text, id, now.version from (select {_VERSION} as version) now"
         f" left join ({inner}) page on true order by {order}"
     )
-    return Statement(_sql(text), values, prepare=_plans_alike(selection))
+    return TextStatement(text, values, prepare=_plans_alike(selection))
 
 
-def record(record_id: int, fields: Sequence[str]) -> Statement:
+def record(record_id: int, fields: Sequence[str]) -> TextStatement:
     """One row `(record as JSON, version of the data, when it was deleted)`, or none."""
     text = (
         f"select (select row_to_json(record) from (select {_members(fields)}) record), {_VERSION}, deleted_at"
-        f" from {_UNIFIED} where id = %s"
+        f" from {_UNIFIED} where id = $1"
     )
-    return Statement(_sql(text), (record_id,))
+    return TextStatement(text, (record_id,), prepare=True)
 
 
 def export(selection: Selection, file_format: str, *, limit: int | None, ordered: bool) -> Statement:
     """A COPY of the records as `ndjson` or `csv`."""
-    values = _Values()
+    values = _Named()
     where = _where(selection, values)
     tail = f" order by {_order(_sort_key(selection, values), selection)}" if ordered else ""
     tail += f" limit {values.bind(limit)}" if limit is not None else ""
@@ -117,23 +121,23 @@ def export(selection: Selection, file_format: str, *, limit: int | None, ordered
 
 def count(selection: Selection) -> Statement:
     """One row with the number of records."""
-    values = _Values()
+    values = _Named()
     if _is_kept(selection):
         number = {"exclude": "records", "include": "records + deleted", "only": "deleted"}[selection.deleted]
         conditions = " and ".join(_condition(item, values) for item in selection.filters) or "true"
         text = f"select coalesce(sum({number}), 0)::bigint from {_VERSIONS} where {conditions}"
     else:
         text = f"select count(*) from {_UNIFIED}{_where(selection, values)}"
-    return Statement(_sql(text), values, prepare=False)
+    return Statement(_sql(text), values)
 
 
 def estimate(selection: Selection) -> Statement | None:
     """One row with the planner's estimate as EXPLAIN's JSON; None where the exact number is at hand."""
     if _is_kept(selection):
         return None
-    values = _Values()
+    values = _Named()
     text = f"explain (format json) select from {_UNIFIED}{_where(selection, values)}"
-    return Statement(_sql(text), values, prepare=False)
+    return Statement(_sql(text), values)
 
 
 def _is_kept(selection: Selection) -> bool:
@@ -142,7 +146,7 @@ def _is_kept(selection: Selection) -> bool:
     return plain and selection.search is None
 
 
-def _rows(selection: Selection, values: _Values, *, after: Position | None, most: int, skip: int) -> str:
+def _rows(selection: Selection, values: Values, *, after: Position | None, most: int, skip: int) -> str:
     """The rows of a page with their sort key."""
     lists, selection = _lists(selection, values)
     key = _sort_key(selection, values)
@@ -167,7 +171,7 @@ def _rows(selection: Selection, values: _Values, *, after: Position | None, most
     return f"{rows} offset {values.bind(skip)}" if skip else rows
 
 
-def _lists(selection: Selection, values: _Values) -> tuple[dict[str, str], Selection]:
+def _lists(selection: Selection, values: Values) -> tuple[dict[str, str], Selection]:
     """Tables of the values that are each looked for by themselves, and the selection without those filters.
 
     A kind is that of a few sources, which are looked for instead, as no index leads with it.
@@ -190,7 +194,7 @@ def _lists(selection: Selection, values: _Values) -> tuple[dict[str, str], Selec
     return lists, Selection(tuple(rest), None, selection.deleted, selection.sort, selection.fields)
 
 
-def _where(selection: Selection, values: _Values, *more: str) -> str:
+def _where(selection: Selection, values: Values, *more: str) -> str:
     conditions = [_condition(item, values) for item in selection.filters]
     if selection.search is not None:
         conditions.append(f"search @@ websearch_to_tsquery('english', {values.bind(selection.search)})")
@@ -200,7 +204,7 @@ def _where(selection: Selection, values: _Values, *more: str) -> str:
     return f" where {' and '.join(conditions)}" if conditions else ""
 
 
-def _condition(item: Filter, values: _Values) -> str:
+def _condition(item: Filter, values: Values) -> str:
     attribute = item.column.startswith("attributes.")
     value = _attribute(item, values) if attribute else sql.Identifier(item.column).as_string()
     if item.operator == "is_null":
@@ -217,7 +221,7 @@ def _condition(item: Filter, values: _Values) -> str:
     return f"{value} = any({values.bind(list(item.values))})"
 
 
-def _attribute(item: Filter, values: _Values) -> str:
+def _attribute(item: Filter, values: Values) -> str:
     """An attribute as a value of its kind; null where an older contract left one of another kind."""
     name = values.bind(item.column.removeprefix("attributes."))
     text = f"(attributes ->> {name}::text)"
@@ -229,7 +233,7 @@ def _attribute(item: Filter, values: _Values) -> str:
     return f"case jsonb_typeof(attributes -> {name}::text) when '{kind}' then {text}::{type_} end"
 
 
-def _sort_key(selection: Selection, values: _Values) -> str:
+def _sort_key(selection: Selection, values: Values) -> str:
     name = selection.sort.removeprefix("-")
     if name == "relevance":
         return f"ts_rank_cd(search, websearch_to_tsquery('english', {values.bind(selection.search)}))"
@@ -261,18 +265,14 @@ def _cell(name: str) -> str:
 _TEXTS = {"source", "source_id", "kind", "title", "summary", "url", "category", "author", "currency"}
 
 
-def _plans_alike(selection: Selection) -> bool | None:
-    """Whether one plan suits all values: then the driver may prepare it (None), else never (False)."""
+def _plans_alike(selection: Selection) -> bool:
+    """Whether one plan suits all values, so that it may be prepared."""
     simple = all(
         item.operator == "any" and item.column in _LED_BY and len(item.values) == 1
         for item in selection.filters
     )
     usual = selection.search is None and selection.deleted == "exclude"
-    return (
-        None
-        if simple and usual and selection.sort.removeprefix("-") in {"published_at", "updated_at"}
-        else False
-    )
+    return simple and usual and selection.sort.removeprefix("-") in {"published_at", "updated_at"}
 
 
 def _sql(text: str) -> sql.SQL:

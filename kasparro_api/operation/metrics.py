@@ -35,7 +35,7 @@ SEVERAL_WORKERS = "PROMETHEUS_MULTIPROC_DIR"
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 """Seconds."""
 # When each series began is of use to nobody here, and doubles their number
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 _own = CollectorRegistry()
 _requests = Counter(
     "http_requests_total",

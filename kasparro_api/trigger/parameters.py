@@ -11,12 +11,12 @@ from starlette.requests import Request
 from kasparro_api.problems import ParametersError, ProblemError
 from kasparro_api.trigger.launches import Mark
 from kasparro_api.trigger.shapes import RunOrder
-from kasparro_api.trigger.uploads import NAME_RULE, require_size
+from kasparro_api.trigger.uploads import NAME_PATTERN, NAME_RULE, require_size
 
 MAX_ORDER = 4096
 """Bytes of the body of an order."""
 FILE_TYPES = ("text/csv", "application/octet-stream")
-_KEY = r"[\x21-\x7e]{1,128}"
+_KEY = "[!-~]{1,128}"
 
 IDEMPOTENCY_KEY: dict[str, Any] = {
     "name": "Idempotency-Key",
@@ -35,7 +35,8 @@ class UploadParameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(
-        description=f"The file's name: {NAME_RULE}; it must match the pattern of the source's files."
+        description=f"The file's name: {NAME_RULE}; it must match the pattern of the source's files.",
+        json_schema_extra={"pattern": f"^{NAME_PATTERN}$", "example": "coins-2026-11-15.csv"},
     )
     replace: bool = Field(default=False, description="true: take the place of a file of that name.")
 

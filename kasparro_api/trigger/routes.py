@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 import psycopg
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
 from kasparro_api import problems
@@ -58,7 +58,7 @@ _ORDER: dict[str, Any] = {
             413: "The body is too large.",
             422: "A parameter or partition is not known, or the Idempotency-Key stands for another request.",
             502: "Dagster refused every run; `errors` has the reasons.",
-            503: "Dagster is away or silent; see Retry-After.",
+            503: "Dagster or the database is away or silent; see Retry-After.",
         }
     ),
     "openapi_extra": {
@@ -113,7 +113,7 @@ async def trigger_runs(
             415: "The body is not a plain file.",
             422: "The name is not usable, or the body is empty.",
             502: "Dagster refuses to say where the files of the source are.",
-            503: "Dagster is away or silent (see Retry-After), or the folder cannot be written.",
+            503: "Dagster or the database is away (see Retry-After), or the folder cannot be written.",
         }
     ),
     openapi_extra={
@@ -127,7 +127,7 @@ async def trigger_runs(
 )
 async def upload_file(
     request: Request,
-    source: str,
+    source: Annotated[str, Path(description="A CSV source.", examples=["coin_reference"])],
     parameters: Annotated[UploadParameters, Query()],
     database: DatabaseOfApp,
 ) -> Response:

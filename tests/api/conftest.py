@@ -43,6 +43,13 @@ def serving(app: FastAPI) -> Iterator[str]:
         thread.join()
 
 
+def settings_of(database_url: str, **settings: object) -> ApiSettings:
+    """Settings of a test: the start waits for no database that is away, unless the test says so."""
+    return ApiSettings.model_validate(
+        {"_env_file": None, "DATABASE_URL": database_url, "KASPARRO_API_START_TIMEOUT": 0, **settings}
+    )
+
+
 @pytest.fixture
 def serve_app() -> Iterator[Callable[[FastAPI], str]]:
     """`serve_app(app)` starts a server that ends with the test, and gives its address."""
@@ -53,9 +60,7 @@ def serve_app() -> Iterator[Callable[[FastAPI], str]]:
 @pytest.fixture
 def serve(serve_app: Callable[[FastAPI], str]) -> Callable[..., str]:
     """`serve(database_url, **settings)` starts a server of the API, and gives its address."""
-    return lambda database_url, **settings: serve_app(
-        create_app(ApiSettings(_env_file=None, DATABASE_URL=database_url, **settings))
-    )
+    return lambda database_url, **settings: serve_app(create_app(settings_of(database_url, **settings)))
 
 
 @pytest.fixture
@@ -74,8 +79,7 @@ def get(base_url: str) -> Iterator[Get]:
 @pytest.fixture(scope="session")
 def url_without_database() -> Iterator[str]:
     """The address of a server that has no database, for answers that need none."""
-    settings = ApiSettings(_env_file=None, DATABASE_URL="postgresql://127.0.0.1:1/none")
-    with serving(create_app(settings)) as url:
+    with serving(create_app(settings_of("postgresql://127.0.0.1:1/none"))) as url:
         yield url
 
 

@@ -8,10 +8,11 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,42 @@ class Stack:
         """A key of scope trigger."""
         with psycopg.connect(self.database_url, autocommit=True) as connection:
             return api_keys.create(connection, "test", ["trigger"])
+
+
+@contextmanager
+def between(stack: Stack, answers: Callable[[str], bool | float]) -> Iterator[str]:
+    """An address that passes questions on to Dagster, and answers back where `answers(question)` says so.
+
+    A number is for how many seconds the question is kept, without passing it on.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            question = self.rfile.read(int(self.headers["Content-Length"]))
+            decision = answers(question.decode())
+            if not isinstance(decision, bool):
+                time.sleep(decision)
+                return
+            headers = {"Content-Type": "application/json"}
+            body = requests.post(f"{stack.dagster}/graphql", question, headers=headers, timeout=60).content
+            if decision:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        def log_message(self, *_args: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @contextmanager

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from tests.api.real_dagster import SOURCES, Stack, running_stack, today
+from kasparro_api.trigger import dagster as client
+from kasparro_api.trigger import launches
+from tests.api.real_dagster import SOURCES, Stack, between, running_stack, today
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -372,6 +374,45 @@ def test_a_silent_dagster_is_given_up_in_time_and_is_not_told_the_key(stack: Sta
     assert 0.5 <= lasted < 5
     assert came
     assert stack.key.encode() not in b"".join(came)
+
+
+def test_a_sensor_that_hangs_is_given_up_and_the_others_start(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "CODE_SECONDS", 3)
+
+    with (
+        between(stack, lambda asked: 5.0 if "crypto_news_sensor" in asked else True) as address,
+        stack.another_api(KASPARRO_DAGSTER_URL=address) as api,
+    ):
+        runs = accepted(api.post("/etl/run"))
+
+    assert [run["error"] for run in runs if run["error"]] == ["Dagster gave no answer within 3 s."]
+    assert {run["source"] for run in runs if run["run_id"]} >= set(REST)
+
+
+def test_launches_together_have_a_limit_too(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launches, "LAUNCH_SECONDS", 0.5)
+
+    with (
+        between(stack, lambda asked: 2.0 if "launchRun" in asked else True) as address,
+        stack.another_api(KASPARRO_DAGSTER_URL=address) as api,
+    ):
+        problem(api.post("/etl/run", json={"source": "coinpaprika_tickers"}), 503, "dagster-unavailable")
+
+
+def test_a_launch_whose_answer_was_lost_is_found_by_the_repeat(stack: Stack) -> None:
+    headers, body, before = new_key(), {"source": "coinpaprika_tickers"}, stack.runs()
+    with (
+        between(stack, lambda asked: "launchRun" not in asked) as address,
+        stack.another_api(KASPARRO_DAGSTER_URL=address) as api,
+    ):
+        problem(api.post("/etl/run", json=body, headers=headers), 503, "dagster-unavailable")
+
+    repeat = stack.post("/etl/run", json=body, headers=headers)
+
+    assert repeat.headers["Idempotency-Replayed"] == "true"
+    assert set(stack.runs()) - set(before) == ids(repeat)
 
 
 @pytest.mark.parametrize("path", ["", "/health"])

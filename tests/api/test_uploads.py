@@ -9,7 +9,6 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -24,7 +23,7 @@ from kasparro_api.problems import ParametersError, ProblemError
 from kasparro_api.trigger import uploads
 from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.definitions import build_definitions
-from tests.api.real_dagster import SOURCES, Stack, running_stack
+from tests.api.real_dagster import SOURCES, Stack, between, running_stack
 from tests.conftest import PROJECT
 
 if TYPE_CHECKING:
@@ -412,40 +411,20 @@ def test_a_folder_that_went_away_is_no_failure_of_the_service(stack: Stack) -> N
 
 
 @contextmanager
-def dying_dagster(stack: Stack, after: int) -> Iterator[str]:
-    """Dagster's address, at which `after` questions are answered and then none."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            nonlocal after
-            question = self.rfile.read(int(self.headers["Content-Length"]))
-            after -= 1
-            if after >= 0:
-                headers = {"Content-Type": "application/json"}
-                body = requests.post(
-                    f"{stack.dagster}/graphql", question, headers=headers, timeout=60
-                ).content
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-        def log_message(self, *_args: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def dying_dagster(stack: Stack, after: int) -> Iterator[Stack]:
+    """An API whose Dagster answers `after` questions, and then none."""
+    left = iter([True] * after)
+    with (
+        between(stack, lambda _: next(left, 0.0)) as address,
+        stack.another_api(KASPARRO_DAGSTER_URL=address) as api,
+    ):
+        yield api
 
 
 @pytest.mark.parametrize("answers", [0, 1])
 def test_without_dagster_nothing_is_stored(stack: Stack, answers: int) -> None:
     name = new_name()
-    with dying_dagster(stack, answers) as address, stack.another_api(KASPARRO_DAGSTER_URL=address) as api:
+    with dying_dagster(stack, answers) as api:
         response = upload(api, name, rows())
 
     problem(response, 503, "dagster-unavailable")
@@ -455,7 +434,7 @@ def test_without_dagster_nothing_is_stored(stack: Stack, answers: int) -> None:
 
 def test_a_dagster_that_goes_away_behind_the_file_leaves_it_to_the_sensor(stack: Stack) -> None:
     name, body = new_name(), rows()
-    with dying_dagster(stack, 2) as address, stack.another_api(KASPARRO_DAGSTER_URL=address) as api:
+    with dying_dagster(stack, 2) as api:
         run, file = accepted(upload(api, name, body))
 
     assert (stack.folder / name).read_bytes() == body
