@@ -31,5 +31,6 @@ ENV PATH=/opt/kasparro/bin:$PATH \
 USER kasparro
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=6s --start-period=30s --retries=3 \
-    CMD ["python", "-m", "kasparro_pipeline.stack.probe", "http://127.0.0.1:8000/health"]
-CMD ["uvicorn", "kasparro_api.app:create_app", "--factory", "--host", "0.0.0.0", "--port", "8000"]
+    CMD ["python", "-m", "kasparro_pipeline.stack.probe", "http://127.0.0.1:8000/health/ready"]
+CMD ["uvicorn", "kasparro_api.app:create_app", "--factory", "--timeout-graceful-shutdown", "20", \
+     "--no-access-log", "--host", "0.0.0.0", "--port", "8000"]

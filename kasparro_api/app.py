@@ -42,6 +42,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 EXPOSED_HEADERS = (
     "ETag",
+    "Idempotency-Replayed",
     "Last-Modified",
     "Link",
     "Location",

@@ -52,6 +52,8 @@ def programs(settings: StackSettings, code_port: int) -> Programs:
             "api",
             (
                 *(python, "-m", "uvicorn", "kasparro_api.app:create_app", "--factory"),
+                # A stop lets requests end, but not for ever; each request is logged by the API itself
+                *("--timeout-graceful-shutdown", "20", "--no-access-log"),
                 *listen(settings.api_port),
             ),
             lambda: answers(f"{settings.address(settings.api_port)}/health"),

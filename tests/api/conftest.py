@@ -1,9 +1,11 @@
 """A real server on 127.0.0.1 over the embedded PostgreSQL, and rows to serve."""
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,8 +19,12 @@ from psycopg.types.json import Jsonb
 
 from kasparro_api.app import create_app
 from kasparro_api.settings import ApiSettings
+from kasparro_pipeline.warehouse import connection
+from kasparro_pipeline.warehouse.settings import WarehouseSettings
+from tests.conftest import TEMPLATE, Server
 
 CLIENT_TIMEOUT = 30
+_databases = itertools.count()
 Parameter = str | int | list[str]
 Get = Callable[..., requests.Response]
 
@@ -74,6 +80,49 @@ def get(base_url: str) -> Iterator[Get]:
     """`get(path, headers=…, **parameters)` asks the server of `base_url`."""
     with requests.Session() as session:
         yield asking(session, base_url)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A server with its warehouse, for tests that fill the tables anew each time."""
+
+    url: str
+    database_url: str
+    warehouse: psycopg.Connection[Any]
+    get: Get
+
+    def restart_database(self) -> None:
+        """End every other connection to the database, as a restart of the server would."""
+        self.warehouse.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+        )
+
+
+@contextmanager
+def service_of(postgres: Server, **settings: object) -> Iterator[Service]:
+    """A server over a database of its own, without a limit of requests."""
+    name = f"kasparro_test_api_{next(_databases)}"
+    url = postgres.url(name)
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
+        admin.execute(f"drop database if exists {name} with (force)")
+        admin.execute(f"create database {name} template {TEMPLATE}")
+        app = create_app(settings_of(url, KASPARRO_API_RATE_LIMIT=0, **settings))
+        warehouse_settings = WarehouseSettings.model_validate({"DATABASE_URL": url})
+        with (
+            serving(app) as base_url,
+            requests.Session() as session,
+            connection.connect(warehouse_settings) as warehouse,
+        ):
+            yield Service(base_url, url, warehouse, asking(session, base_url))
+        admin.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture(scope="module")
+def service(postgres: Server) -> Iterator[Service]:
+    """One `Service` for all tests of a module."""
+    with service_of(postgres) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,9 @@ import psycopg
 import pytest
 import requests
 
+from kasparro_api.data.filters import COLUMN_KINDS
+from kasparro_api.data.parameters import DataParameters
+
 Get = Callable[..., requests.Response]
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -72,10 +75,21 @@ def test_a_record_has_every_field_and_its_nulls(get: Get, add_record: Callable[.
         "run_id": "r",
         "first_seen_at": "2026-11-01T12:00:00Z",
         "updated_at": "2026-11-01T12:00:00.000001Z",
+        "deleted_at": None,
     }
     assert list(body["data"][1]) == list(body["data"][0])
     nulls = {name for name, value in body["data"][1].items() if value is None}
-    assert nulls == {"title", "summary", "url", "category", "author", "amount", "currency", "published_at"}
+    assert nulls == {
+        "title",
+        "summary",
+        "url",
+        "category",
+        "author",
+        "amount",
+        "currency",
+        "published_at",
+        "deleted_at",
+    }
     assert body["data"][1]["id"] == empty
     assert body["data"][1]["tags"] == []
     assert body["pagination"] == {"limit": 10, "next_cursor": None, "has_more": False}
@@ -185,9 +199,13 @@ def test_a_nul_character_in_a_cursor_is_refused(ask: Get) -> None:
     [
         ("limt", "limit"),
         ("Source", "source"),
-        ("page", "category"),
+        ("page", "tag"),
         ("categories", "category"),
         ("off", "offset"),
+        ("publishedafter", "published_after"),
+        ("title.gtt", "title"),
+        ("tags", "tag"),
+        ("raw_idd.gte", "raw_id"),
     ],
 )
 def test_an_unknown_parameter_is_refused_and_the_closest_known_one_named(
@@ -197,7 +215,9 @@ def test_an_unknown_parameter_is_refused_and_the_closest_known_one_named(
     assert error["parameter"] == unknown
     assert error["closest"] == closest
     assert f"`{closest}`" in error["message"]
-    assert "source, category, limit, cursor, offset" in error["allowed"]
+    named, columns = tuple(DataParameters.model_fields), tuple(COLUMN_KINDS)
+    known = error["allowed"].removeprefix("Known parameters: ").removesuffix(".").split(", ")
+    assert known == list(dict.fromkeys(named + columns))
 
 
 def test_every_bad_parameter_is_named_at_once(ask: Get) -> None:

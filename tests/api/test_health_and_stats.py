@@ -1,10 +1,12 @@
 """`GET /health` and `GET /stats`, with the database up, away, silent, and at another revision."""
 
+import contextlib
 import os
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -51,6 +53,18 @@ def silent_port() -> Iterator[int]:
         yield listening.getsockname()[1]
 
 
+def wait_until_locked(warehouse: psycopg.Connection[Any]) -> None:
+    """Until a statement of the API waits for a lock."""
+    waiting = (
+        "select count(*) from pg_stat_activity where application_name = 'kasparro-api' "
+        "and datname = current_database() and wait_event_type = 'Lock'"
+    )
+    deadline = time.monotonic() + BOUND
+    while warehouse.execute(waiting).fetchall() == [(0,)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def minutes(number: float) -> timedelta:
     return timedelta(minutes=number)
 
@@ -83,7 +97,7 @@ def test_health_says_ok_with_database_migrations_and_sources(get: Get, add_run: 
     assert prices["seconds_since_success"] == pytest.approx(50 * 60, abs=30)
 
 
-@pytest.mark.parametrize("path", ["/health", "/data", "/stats", "/api/v1/health"])
+@pytest.mark.parametrize("path", ["/health/ready", "/data", "/stats", "/api/v1/health/ready"])
 @pytest.mark.parametrize("port", ["closed_port", "silent_port"])
 def test_without_a_database_the_answer_is_503_within_a_bound(
     serve: Callable[..., str], request: pytest.FixtureRequest, path: str, port: str
@@ -104,11 +118,31 @@ def test_without_a_database_the_answer_is_503_within_a_bound(
     assert "127.0.0.1" not in response.text
 
 
+@pytest.mark.parametrize("port", ["closed_port", "silent_port"])
+def test_a_service_without_a_database_lives_and_says_that_it_is_degraded(
+    serve: Callable[..., str], request: pytest.FixtureRequest, port: str
+) -> None:
+    base = serve(
+        AWAY.format(port=request.getfixturevalue(port)),
+        KASPARRO_API_POOL_TIMEOUT=0.5,
+        KASPARRO_DB_CONNECT_TIMEOUT=2,
+    )
+    for path in ("/health", "/api/v1/health"):
+        started = time.monotonic()
+        response = requests.get(base + path, timeout=30)
+        assert time.monotonic() - started < BOUND
+        assert response.status_code == 200
+        assert response.json()["status"] == "degraded"
+        assert response.json()["database"]["reachable"] is False
+        assert "127.0.0.1" not in response.text
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/ready"])
 def test_health_without_a_database_says_which_part_failed(
-    serve: Callable[..., str], closed_port: int
+    serve: Callable[..., str], closed_port: int, path: str
 ) -> None:
     base = serve(AWAY.format(port=closed_port), KASPARRO_API_POOL_TIMEOUT=0.2)
-    body = requests.get(base + "/health", timeout=30).json()
+    body = requests.get(base + path, timeout=30).json()
     assert body["database"] == {"reachable": False, "latency_ms": None, "error": "PoolTimeout"}
     assert body["migrations"] == {"current": None, "head": migrate.head(), "at_head": None}
     assert body["sources"] == []
@@ -129,7 +163,9 @@ def test_health_of_an_empty_database_says_that_migrations_are_missing(
     serve: Callable[..., str], empty_database: str
 ) -> None:
     base = serve(empty_database)
-    response = requests.get(base + "/health", timeout=30)
+    alive = requests.get(base + "/health", timeout=30)
+    assert (alive.status_code, alive.json()["status"]) == (200, "degraded")
+    response = requests.get(base + "/health/ready", timeout=30)
     assert response.status_code == 503
     body = response.json()
     assert body["type"] == "urn:kasparro:problem:migrations-pending"
@@ -146,8 +182,10 @@ def test_health_of_a_database_at_another_revision_is_503(
     get: Get, warehouse: psycopg.Connection[Any]
 ) -> None:
     warehouse.execute("update kasparro.alembic_version set version_num = 'older'")
-    body = get("/health").json()
-    assert body["migrations"] == {"current": "older", "head": migrate.head(), "at_head": False}
+    response = get("/health/ready")
+    assert response.status_code == 503
+    for body in (response.json(), get("/health").json()):
+        assert body["migrations"] == {"current": "older", "head": migrate.head(), "at_head": False}
 
 
 def test_a_database_that_comes_later_is_found_without_a_restart(
@@ -165,7 +203,7 @@ def test_a_database_that_comes_later_is_found_without_a_restart(
         assert requests.get(base + "/data", timeout=30).status_code == 503
     folder.symlink_to(str(connection["host"]))
     assert requests.get(base + "/data", timeout=30).status_code == 200
-    assert requests.get(base + "/health", timeout=30).status_code == 200
+    assert requests.get(base + "/health/ready", timeout=30).status_code == 200
 
 
 def test_connections_that_the_server_ended_cost_no_request(
@@ -201,32 +239,46 @@ def test_a_server_that_falls_silent_is_503_within_a_bound(
         KASPARRO_API_STATEMENT_TIMEOUT=0.5,
     )
     assert requests.get(base + "/data", timeout=30).status_code == 200
-    [[pid]] = warehouse.execute(
-        "select pid from pg_stat_activity where application_name = 'kasparro-api' "
-        "and datname = current_database()"
-    ).fetchall()
+    # those of the pages, of what watches, and of the data's version
+    pids = [
+        pid
+        for (pid,) in warehouse.execute(
+            "select pid from pg_stat_activity where application_name = 'kasparro-api' "
+            "and datname = current_database()"
+        )
+    ]
+    assert len(pids) == 3
     try:
-        os.kill(pid, signal.SIGSTOP)
-    except PermissionError:
-        pytest.skip("the server's processes belong to another user")
-    try:
-        for path in ("/health", "/data"):
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+        except PermissionError:
+            pytest.skip("the server's processes belong to another user")
+        for path, status in {"/health": 200, "/health/ready": 503, "/data": 503, "/data/1": 503}.items():
             started = time.monotonic()
-            assert requests.get(base + path, timeout=30).status_code == 503
+            assert requests.get(base + path, timeout=30).status_code == status
             assert time.monotonic() - started < BOUND
     finally:
-        os.kill(pid, signal.SIGCONT)
+        for pid in pids:
+            with contextlib.suppress(PermissionError):
+                os.kill(pid, signal.SIGCONT)
 
 
 def test_a_pool_that_is_used_up_is_503(
     serve: Callable[..., str], database_url: str, warehouse: psycopg.Connection[Any]
 ) -> None:
     base = serve(database_url, KASPARRO_API_POOL_SIZE=1, KASPARRO_API_POOL_TIMEOUT=0.2)
-    with warehouse.transaction():
-        warehouse.execute("lock table kasparro.unified_record in access exclusive mode")
-        with pytest.raises(requests.Timeout):
-            requests.get(base + "/data", timeout=0.2)
-        assert requests.get(base + "/health", timeout=30).status_code == 503
+    with psycopg.connect(database_url) as locking:
+        locking.execute("lock table kasparro.unified_record in access exclusive mode")
+        with ThreadPoolExecutor() as clients:
+            # that one waits for the lock, this one for its connection
+            slow = clients.submit(requests.get, base + "/data", timeout=30)
+            wait_until_locked(warehouse)
+            assert requests.get(base + "/data", timeout=30).status_code == 503
+            # what watches the service does not wait behind its pages
+            assert requests.get(base + "/health/ready", timeout=30).status_code == 200
+            locking.rollback()
+            assert slow.result().status_code == 200
     assert requests.get(base + "/data", timeout=30).status_code == 200
 
 

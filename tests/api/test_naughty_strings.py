@@ -47,7 +47,13 @@ def test_a_naughty_name_or_path_is_refused(ask: Get, naughty_strings: list[str])
     for text in naughty_strings:
         if text:
             assert ask("/data", **{text: "1"}).status_code == 422, text
-            assert ask("/data/" + quote(text, safe="")).status_code == 404, text
+
+
+def test_a_naughty_path_names_no_record(get: Get, naughty_strings: list[str]) -> None:
+    for text in naughty_strings:
+        # a number names a record: of those in the corpus, none that there is
+        assert get("/data/" + quote(text, safe="")).status_code == 404, text
+        assert get(f"/data/{quote(text, safe='')}/lineage").status_code == 404, text
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,13 @@ def test_a_stack_beside_other_commands_and_a_child_that_ends(stack: Stack) -> No
     assert "does not answer" not in status.stdout
 
     exported = dict(re.findall(r"^export ([A-Z_]+)=(.+)$", stack.run("env").stdout, re.MULTILINE))
-    assert {"DATABASE_URL", "DAGSTER_DATABASE_URL", "DAGSTER_HOME", "KASPARRO_SANDBOX_URL"} <= set(exported)
+    assert {
+        "DATABASE_URL",
+        "DAGSTER_DATABASE_URL",
+        "DAGSTER_HOME",
+        "KASPARRO_SANDBOX_URL",
+        "KASPARRO_DAGSTER_URL",
+    } <= set(exported)
     assert groups.MARK not in exported
 
     everything = stack.run("etl")

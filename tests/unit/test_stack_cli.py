@@ -45,7 +45,20 @@ def test_the_makefile_has_a_target_for_each_command_that_people_use() -> None:
     project = Path(__file__).parents[2]
     text = subprocess.run(["make", "help"], cwd=project, capture_output=True, text=True, check=True).stdout
     names = {line.split()[0] for line in text.splitlines() if line.startswith("  ")}
-    wanted = {"up", "down", "status", "logs", "etl", "test", "lint", "format", "clean", "lock", "help"}
+    wanted = {
+        "up",
+        "down",
+        "status",
+        "logs",
+        "etl",
+        "test",
+        "lint",
+        "format",
+        "clean",
+        "lock",
+        "help",
+        "bench-api",
+    }
     assert names == wanted
 
 
