@@ -17,7 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp
 
-from kasparro_api import problems, shapes
+from kasparro_api import openapi, problems
 from kasparro_api.access.cache import HotCache
 from kasparro_api.access.guard import Guard
 from kasparro_api.access.lane import ReadLane
@@ -33,13 +33,6 @@ from kasparro_pipeline.warehouse import migrate
 
 API_PREFIX = "/api/v1"
 ROUTERS = (data_routes.router, run_routes.router, trigger_routes.router, health.router, metrics.router)
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    401: {"model": shapes.Problem, "description": "The key is missing where one is needed, or not valid."},
-    403: {"model": shapes.Problem, "description": "The key does not have the scope."},
-    422: {"model": shapes.Problem, "description": "A parameter is unknown or out of its bounds."},
-    429: {"model": shapes.Problem, "description": "Too many requests; see Retry-After."},
-    503: {"model": shapes.Problem, "description": "The database cannot answer; see Retry-After."},
-}
 EXPOSED_HEADERS = (
     "ETag",
     "Idempotency-Replayed",
@@ -56,15 +49,25 @@ POOL_FIGURES_EVERY = 5
 """Seconds between two looks at how the pools are used."""
 
 DESCRIPTION = f"""\
-Records from REST APIs, CSV files and feeds, merged into one table.
+Records from REST APIs, CSV files and feeds, merged into one table. [`/data?limit=3`](data?limit=3) shows
+some.
 
-Every path is served under `/` and, the same, under `{API_PREFIX}`. Every answer has the headers
-`X-Request-ID` (yours, if it is 1 to 128 letters, digits, dots, underscores or hyphens) and
-`X-API-Latency-MS`. Errors are `application/problem+json` (RFC 9457). Numbers have every digit that the
-database holds, times are RFC 3339 in UTC, and a member without a value is null.
+**Addresses.** Every path is served under `/` and, the same, under `{API_PREFIX}`. `GET` paths take
+`HEAD` too. An unknown parameter is an error, which names the closest known one.
 
-A key is sent as `X-API-Key`, or as `Authorization: Bearer`. Reading needs one where the operator says so,
-triggering a run always does.
+**Answers.** JSON, compressed with zstd or gzip where `Accept-Encoding` says so. Numbers have every digit
+that the database holds, times are RFC 3339 in UTC, and a member without a value is null. Every answer
+has the headers `X-Request-ID` (yours, if it is 1 to 128 letters, digits, dots, underscores or hyphens)
+and `X-API-Latency-MS`.
+
+**Errors.** `application/problem+json` (RFC 9457) with `type` for programs and `detail` for people. A
+method that a path does not have is answered with 405 and `Allow`, a path that does not exist with 404.
+
+**Keys.** Sent as `X-API-Key`, or as `Authorization: Bearer`. Reading needs one where the operator says
+so, triggering a run always does. A key that is not valid is refused everywhere.
+
+**Limits.** A caller has a quota of requests in a window of time: `RateLimit-Policy` says which,
+`RateLimit` what is left of it. Beyond it the answer is 429 with `Retry-After`.
 """
 
 _log = logging.getLogger("kasparro_api")
@@ -99,13 +102,10 @@ class Api(FastAPI):
         return RequestContextMiddleware(app, problems.failure, metrics.observe)
 
     def openapi(self) -> dict[str, Any]:
-        """The document; error answers are `application/problem+json`."""
+        """The document, made once."""
         if self.openapi_schema is None:
-            for operations in super().openapi()["paths"].values():
-                for operation in operations.values():
-                    for status, answer in operation["responses"].items():
-                        if status >= "400":
-                            answer["content"] = {problems.MEDIA_TYPE: answer["content"]["application/json"]}
+            routes = [route for router in ROUTERS for route in router.routes]
+            openapi.complete(super().openapi(), routes, is_open=self.state.settings.reads == "open")
         return super().openapi()
 
 
@@ -153,7 +153,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     problems.install(app)
     docs_pages.install(app)
     for router in ROUTERS:
-        app.include_router(router, responses=PROBLEMS)
+        app.include_router(router, responses=openapi.SHARED)
         app.include_router(router, prefix=API_PREFIX, include_in_schema=False)
     return app
 

@@ -3,23 +3,42 @@
 Texts and examples of one route alone stand beside that route.
 """
 
+import json
 import re
+from collections.abc import Sequence
+from importlib.resources import files
 from typing import Any
 
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.routing import BaseRoute
 
 from kasparro_api.access.guard import WATCHING
-from kasparro_api.examples import ANYWHERE, PROBLEM_EXAMPLES
 from kasparro_api.problems import MEDIA_TYPE
 from kasparro_api.shapes import Problem
 
 JsonObject = dict[str, Any]
 
+PROBLEM_EXAMPLES: dict[str, JsonObject] = json.loads(
+    (files("kasparro_api") / "problem_examples.json").read_text(encoding="utf-8")
+)
+"""Errors as they were answered, by name."""
+ANYWHERE = frozenset(
+    {
+        "missing-key",
+        "invalid-key",
+        "missing-scope",
+        "unknown-parameter",
+        "too-many-requests",
+        "database-unavailable",
+    }
+)
+"""Those that any path can answer with; another one is of the path in its `instance`."""
 TAGS = (
     ("data", "The records, one by one, as pages, and as files; the sources and categories that they have."),
     ("runs", "What the pipeline did: its runs, compared, and summed up."),
     ("trigger", "Asking Dagster for runs, and uploads. Always with a key of scope `trigger`."),
-    ("operation", "For what watches the service. These answer without a key, and are not limited."),
+    ("operation", "For what watches the service: `/health` and `/metrics` need no key and are not limited."),
 )
 KEYS = {
     "ApiKey": {
@@ -114,7 +133,8 @@ SHARED: dict[int | str, JsonObject] = {
 }
 """The error answers of every operation, as FastAPI takes them; a route's own texts go before these."""
 _NOT_OF_WATCHING = ("401", "403", "429", "503")
-_NOT_BLANK = r"^[^\x00]*[^\s\x00][^\x00]*$"
+# as str.strip sees it; JSON Schema's \s lacks some
+_NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
 
 
 def query_parameters(model: type[BaseModel], **examples: object) -> JsonObject:
@@ -134,9 +154,12 @@ def query_parameters(model: type[BaseModel], **examples: object) -> JsonObject:
 
 
 def query_parameter(name: str, description: str, schema: JsonObject, example: object) -> JsonObject:
-    """One query parameter."""
-    parameter = {"name": name, "in": "query", "description": description, "schema": schema}
-    return parameter if example is None else {**parameter, "example": example}
+    """One query parameter. It may be left out, and a form for trying it begins empty.
+
+    So the example is the schema's: that of the parameter itself would be filled in.
+    """
+    shown = schema if example is None else {**schema, "examples": [example]}
+    return {"name": name, "in": "query", "description": description, "schema": shown}
 
 
 def not_blank(**more: object) -> JsonObject:
@@ -163,9 +186,16 @@ def answer_headers(*names: str) -> JsonObject:
     return {"headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names}}
 
 
-def complete(document: JsonObject) -> None:
-    """Add to the document of FastAPI what all operations have in common, and put right what it cannot say."""
+def complete(document: JsonObject, routes: Sequence[BaseRoute], *, is_open: bool) -> None:
+    """Add to the document that FastAPI made of `routes` what all operations have in common.
+
+    `is_open` says whether reading needs no key.
+    """
     components = document["components"]
+    for model in _models(routes):  # FastAPI takes the nulls out of examples
+        extra = model.model_config.get("json_schema_extra")
+        if isinstance(extra, dict) and "example" in extra:
+            components["schemas"][model.__name__]["example"] = extra["example"]
     components["securitySchemes"] = KEYS
     components["headers"] = HEADERS
     components["examples"] = {
@@ -175,13 +205,21 @@ def complete(document: JsonObject) -> None:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             used |= set(operation["tags"])
-            _complete(operation, path, writes=method == "post")
+            _complete(operation, path, needs_key=method == "post" or not is_open)
     document["tags"] = [{"name": name, "description": text} for name, text in TAGS if name in used]
 
 
-def _complete(operation: JsonObject, path: str, *, writes: bool) -> None:
+def _models(routes: Sequence[BaseRoute]) -> set[type[BaseModel]]:
+    """The models of the routes' answers."""
+    documented = [route for route in routes if isinstance(route, APIRoute) and route.include_in_schema]
+    found = {route.response_model for route in documented}
+    found |= {answer.get("model") for route in documented for answer in route.responses.values()}
+    return {model for model in found if isinstance(model, type) and issubclass(model, BaseModel)}
+
+
+def _complete(operation: JsonObject, path: str, *, needs_key: bool) -> None:
     watches = path in WATCHING
-    operation["security"] = [] if watches else _EITHER if writes else [{}, *_EITHER]
+    operation["security"] = [] if watches else _EITHER if needs_key else [{}, *_EITHER]
     answers = operation["responses"]
     for status in _NOT_OF_WATCHING if watches else ():
         if answers[status]["description"] == SHARED[int(status)]["description"]:
@@ -197,7 +235,7 @@ def _complete(operation: JsonObject, path: str, *, writes: bool) -> None:
 
 
 def _fitting(path: str, status: str) -> list[str]:
-    """The examples of an error: those of the path and those that any path can have, else those of the status."""
+    """The examples of an error: those of the path and of any path, else those of the status."""
     template = re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path)))
     found = [name for name, example in PROBLEM_EXAMPLES.items() if str(example["status"]) == status]
     own = [

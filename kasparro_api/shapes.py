@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-META_EXAMPLE: dict[str, Any] = {"request_id": "4bf92f3577b34da6a3ce929d0e0e4736", "api_latency_ms": 3.21}
+META_EXAMPLE: dict[str, Any] = {"request_id": "5199f83efa634d8f8d5c7e6a96b2a7e0", "api_latency_ms": 3.697}
 
 
 class Meta(BaseModel):
@@ -17,10 +17,10 @@ class Meta(BaseModel):
 class ParameterError(BaseModel):
     """One parameter that cannot be used."""
 
-    parameter: str
-    sent: Any
-    message: str
-    allowed: str
+    parameter: str = Field(description="Its name, as it was sent.")
+    sent: Any = Field(description="Its value, as it was sent; a long one is cut.")
+    message: str = Field(description="What is wrong with it.")
+    allowed: str = Field(description="What it may be.")
     closest: str | None = Field(
         default=None, description="The known parameter that an unknown one resembles."
     )
@@ -29,31 +29,12 @@ class ParameterError(BaseModel):
 class Problem(BaseModel):
     """An error (RFC 9457)."""
 
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
-    request_id: str
-    errors: list[ParameterError] = Field(default_factory=list)
-
-    model_config = {
-        "json_schema_extra": {
-            "example": {
-                "type": "urn:kasparro:problem:invalid-parameters",
-                "title": "A parameter cannot be used",
-                "status": 422,
-                "detail": "Not usable: limit. Each entry of `errors` says what was sent and what is allowed.",
-                "instance": "/data",
-                "request_id": META_EXAMPLE["request_id"],
-                "errors": [
-                    {
-                        "parameter": "limit",
-                        "sent": "0",
-                        "message": "Input should be greater than or equal to 1",
-                        "allowed": "Records on the page: an integer from 1 to 1,000.",
-                    }
-                ],
-            }
-        }
-    }
+    type: str = Field(
+        description="What kind it is, for programs: `urn:kasparro:problem:<kind>`, or `about:blank`."
+    )
+    title: str = Field(description="The kind in words.")
+    status: int = Field(description="The status of the answer.")
+    detail: str = Field(description="What is wrong with this request, and what to do.")
+    instance: str = Field(description="The path of the request.")
+    request_id: str = Field(description="The same as in the header `X-Request-ID`.")
+    errors: list[ParameterError] = Field(default_factory=list, description="Each parameter that is wrong.")

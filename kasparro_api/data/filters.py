@@ -78,7 +78,7 @@ def known_parameter(name: str, attributes: Mapping[str, Kind]) -> tuple[str, str
     `attributes` has the declared attributes with what they compare as.
     """
     column, _, suffix = name.rpartition(".")
-    if suffix not in OPERATORS:
+    if suffix not in OPERATORS or column == "attributes":  # an attribute may be called as an operator is
         column, suffix = name, ""
     if column in COLUMN_KINDS:
         return column, suffix, COLUMN_KINDS[column]
@@ -174,7 +174,7 @@ def _boolean(text: str) -> bool:
 
 def _hash(text: str) -> bytes:
     try:
-        return bytes.fromhex(text)
+        return bytes.fromhex(read_text(text))
     except ValueError:
         raise FilterError("must be hexadecimal") from None
 

@@ -5,7 +5,7 @@ What they do is in `reads`.
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from kasparro_api.access.lane import Endpoint
 from kasparro_api.data import reads, shapes
@@ -17,21 +17,94 @@ from kasparro_api.data.parameters import (
     NoParameters,
     Parameters,
     RecordParameters,
+    Selecting,
 )
-from kasparro_api.openapi import query_parameters
+from kasparro_api.openapi import answer_headers, not_blank, query_parameter, query_parameters
 from kasparro_api.shapes import Problem
 
 router = APIRouter(tags=["data"])
 Responses = dict[int | str, dict[str, Any]]
 
 EXPORT = """\
-Every record of the selection, by COPY, in constant memory, without an order unless `sort` is sent. Cells of
-texts that a spreadsheet would run as a formula begin with an apostrophe in CSV; NDJSON has them exactly.
+Every record of the selection, streamed, without an order unless `sort` is sent. `limit` may be left out.
 `GET /data` with `Accept: {media_type}` is the same.
+
+{more}
 """
+_EXPORTS = {
+    "ndjson": (
+        "application/x-ndjson",
+        "One JSON object a line, with the members of a record on a page.",
+        """\
+{"id":628,"title":"btc-bitcoin","amount":37969.27867983388,"published_at":"2026-11-19T00:00:00Z"}
+{"id":629,"title":"btc-bitcoin","amount":33861.41961993867,"published_at":"2026-11-20T00:00:00Z"}
+""",
+    ),
+    "csv": (
+        "text/csv",
+        """\
+UTF-8 with a header line; a null is an empty cell, `tags` and `attributes` are JSON. A text that a spreadsheet
+would run as a formula begins with an apostrophe; NDJSON has it exactly.""",
+        """\
+id,source_id,title,category
+1,1inch-1inch,1inch,token
+2,aave-new,Aave,token
+""",
+    ),
+}
+_EXAMPLES: dict[str, object] = {
+    "source": ["coinpaprika_tickers"],
+    "category": ["coin", "token"],
+    "kind": ["price"],
+    "author": ["Ben Marlow"],
+    "tag": ["XLM"],
+    "published_after": "2026-11-01T00:00:00Z",
+    "published_before": "2026-12-01T00:00:00Z",
+    "updated_since": "2026-11-21T00:00:00Z",
+    "amount_min": 0.5,
+    "amount_max": 70000,
+    "q": '"wrapped bitcoin" or ether -staked',
+    "deleted": "include",
+    "sort": "-updated_at",
+    "fields": "id,title,amount",
+    "limit": 100,
+    "offset": 20,
+    "count": "exact",
+}
+"""There is none of `cursor`: only a page gives one."""
+# Not every name: that would be longer than the page is wide
+_FIELDS = {"pattern": "^[a-z_]+(,[a-z_]+)*$"}
+# A few of the many, so that clients generated from the document have them: what no named filter can say
+_MORE_FILTERS = (
+    query_parameter(
+        "source_id",
+        "The upstream's own key of a record; with `source` it names one. Repeatable, as any column.",
+        {"type": "array", "items": not_blank(), "maxItems": 100},
+        ["btc-bitcoin"],
+    ),
+    query_parameter("category.ne", "Leaves the records of one category out.", not_blank(), "stablecoin"),
+    query_parameter(
+        "amount.is_null",
+        "`true`: the records without an amount; `false`: those with one.",
+        {"type": "boolean"},
+        False,
+    ),
+)
+_RECORD_ID = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "description": "The member `id` of a record. It stays when the record changes.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": reads.LARGEST_ID},
+    "example": 888,
+}
 _BAD_CURSOR: Responses = {400: {"model": Problem, "description": "The cursor is damaged or of another list."}}
+_NOT_ACCEPTABLE: Responses = {406: {"model": Problem, "description": "Accept names no format that there is."}}
 _NOT_FOUND: Responses = {404: {"model": Problem, "description": "There is no such record."}}
-_NOT_MODIFIED: Responses = {304: {"description": "The client has the present version: If-None-Match."}}
+_VERSION = ("ETag", "Last-Modified")
+_NOT_MODIFIED: Responses = {
+    304: {"description": "The client has this answer: `If-None-Match` named it.", **answer_headers(*_VERSION)}
+}
 
 
 def _add(
@@ -45,10 +118,14 @@ def _add(
     **more: Any,  # noqa: ANN401 - as FastAPI takes it
 ) -> None:
     """A route whose function reads its query string itself."""
-    extra = query_parameters(parameters)
+    extra = query_parameters(parameters, **_EXAMPLES)
+    for parameter in extra["parameters"]:
+        if parameter["name"] == "fields":
+            parameter["schema"] = {**parameter["schema"], **_FIELDS}
+    if issubclass(parameters, Selecting):
+        extra["parameters"] += _MORE_FILTERS
     if "{id}" in path:
-        identity = {"name": "id", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 1}}
-        extra["parameters"] = [identity, *extra["parameters"]]
+        extra["parameters"].insert(0, _RECORD_ID)
     router.add_api_route(
         path,
         endpoint,
@@ -67,50 +144,59 @@ _add(
     DataParameters,
     summary="Records, newest first",
     description=(
-        "The current version of every record. Go on with `pagination.next_cursor`, or follow the header "
-        "`Link` with `rel=next` (RFC 8288): records that stay are met exactly once, whatever "
-        f"comes and goes.\n\n{SUFFIXES}"
+        "The current version of every record, in pages. Go on with `cursor=` the page's "
+        "`pagination.next_cursor`, or follow the header `Link`: records that stay are met exactly once, "
+        f"whatever comes and goes meanwhile.\n\n{SUFFIXES}\n"
+        "With `Accept: application/x-ndjson` or `text/csv` the answer is the whole selection as a file."
     ),
     responses={
         200: {
             "model": shapes.DataPage,
-            "content": {
-                "application/x-ndjson": {"schema": {"type": "string"}},
-                "text/csv": {"schema": {"type": "string"}},
-            },
+            "description": "A page of records.",
+            "content": {media_type: {"schema": {"type": "string"}} for media_type, *_ in _EXPORTS.values()},
+            **answer_headers(*_VERSION, "Link"),
         },
-        406: {"model": Problem, "description": "Accept names no format that there is."},
+        **_NOT_ACCEPTABLE,
         **_NOT_MODIFIED,
         **_BAD_CURSOR,
     },
 )
-for _extension, _media_type in {"ndjson": "application/x-ndjson", "csv": "text/csv"}.items():
+for _extension, (_media_type, _more, _example) in _EXPORTS.items():
     _add(
         f"/data.{_extension}",
         reads.read_data,
         ExportParameters,
-        summary=f"Records as {_extension.upper()}",
-        description=EXPORT.format(media_type=_media_type),
+        summary=f"Records as a file: {_extension.upper()}",
+        description=EXPORT.format(media_type=_media_type, more=_more),
         responses={
-            200: {"content": {_media_type: {"schema": {"type": "string"}}}, "description": "The file."}
+            200: {
+                "content": {_media_type: {"schema": {"type": "string"}, "example": _example}},
+                "description": "The file.",
+                **answer_headers("Content-Disposition"),
+            }
         },
         name=f"read_data_{_extension}",
+        response_class=Response,
     )
 _add(
     "/data/{id}",
     reads.read_record,
     RecordParameters,
     summary="One record",
-    description="The current version of the record with this id.",
-    responses={200: {"model": shapes.OneRecord}, **_NOT_MODIFIED, **_NOT_FOUND},
+    description="The current version of the record with this id. One that was deleted is shown on request.",
+    responses={
+        200: {"model": shapes.OneRecord, "description": "The record.", **answer_headers(*_VERSION)},
+        **_NOT_MODIFIED,
+        **_NOT_FOUND,
+    },
 )
 _add(
     "/sources",
     reads.read_sources,
     NoParameters,
     summary="The sources",
-    description="Every source with the number of its records and its freshness.",
-    responses={200: {"model": shapes.Sources}},
+    description="Every source with the number of its records, and how fresh they are. All on one page.",
+    responses={200: {"model": shapes.Sources, "description": "The sources by name."}},
 )
 _add(
     "/categories",
@@ -118,7 +204,15 @@ _add(
     FacetParameters,
     summary="The categories, largest first",
     description="Every category with the number of its records, of some sources or of all.",
-    responses={200: {"model": shapes.Categories}, **_NOT_MODIFIED, **_BAD_CURSOR},
+    responses={
+        200: {
+            "model": shapes.Categories,
+            "description": "A page of categories.",
+            **answer_headers(*_VERSION, "Link"),
+        },
+        **_NOT_MODIFIED,
+        **_BAD_CURSOR,
+    },
 )
 # Their place is kept; they answer 404 until there is a history
 for _path in ("/data/{id}/lineage", "/changes"):

@@ -3,41 +3,56 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from kasparro_api.shapes import META_EXAMPLE, Meta
 
 RECORD_EXAMPLE: dict[str, Any] = {
-    "id": 42,
+    "id": 888,
     "source": "coinpaprika_tickers",
-    "source_id": "btc-bitcoin",
+    "source_id": "ygg-yield-guild-games",
     "kind": "price",
-    "title": "Bitcoin",
+    "title": "Yield Guild Games",
     "summary": None,
     "url": None,
-    "category": "coin",
+    "category": "YGG",
     "author": None,
-    "tags": ["btc"],
-    "amount": 67891.123456789,
+    "tags": [],
+    "amount": 3.3265154725224,
     "currency": "USD",
-    "published_at": "2026-11-01T12:00:00Z",
-    "attributes": {"rank": 1},
-    "content_hash": "2cf24dba5fb0a30e26e83b2ac5b9e29e",
-    "raw_id": 1042,
-    "run_id": "0f9d2b9c-6a8e-4f0e-9a53-0a3b8c1d2e4f",
-    "first_seen_at": "2026-11-01T12:00:05.123456Z",
-    "updated_at": "2026-11-01T12:00:05.123456Z",
+    "published_at": "2026-11-21T12:37:00Z",
+    "attributes": {
+        "rank": 144,
+        "market_cap": 292733362,
+        "max_supply": 1000000000,
+        "volume_24h": 20562894.0799,
+        "total_supply": 88000000,
+        "first_data_at": "2021-01-01T00:00:00Z",
+        "circulating_supply": 88000000,
+        "percent_change_24h": 1.41,
+    },
+    "content_hash": "f28741821801eb9de59fc9ebeb5a200e",
+    "raw_id": 1415,
+    "run_id": "c07a9648-0a2c-41f2-8ee8-d06ea51589f3",
+    "first_seen_at": "2026-11-21T12:36:07.093918Z",
+    "updated_at": "2026-11-21T12:37:14.308323Z",
     "deleted_at": None,
 }
 
 
-class Record(BaseModel):
-    """The current version of one record of a source."""
+def _all_optional(schema: dict[str, Any]) -> None:
+    del schema["required"]
 
-    id: int
-    source: str
+
+class Record(BaseModel):
+    """The current version of one record of a source. `fields=` leaves members out, else all are there."""
+
+    model_config = ConfigDict(json_schema_extra=_all_optional)
+
+    id: int = Field(description="Stays when the record changes.")
+    source: str = Field(description="Where it comes from: see `/sources`.")
     source_id: str = Field(description="The upstream's own key.")
-    kind: str
+    kind: str = Field(description="What it is: asset, price, candle, article.")
     title: str | None
     summary: str | None
     url: str | None
@@ -51,7 +66,7 @@ class Record(BaseModel):
     content_hash: str = Field(description="Hexadecimal; changes when the content changes.")
     raw_id: int = Field(description="The raw record that this version came from.")
     run_id: str = Field(description="The run that wrote this version.")
-    first_seen_at: datetime
+    first_seen_at: datetime = Field(description="When the first version was written.")
     updated_at: datetime = Field(description="When this version was written.")
     deleted_at: datetime | None = Field(description="When it went away; such a record is shown on request.")
 
@@ -59,9 +74,9 @@ class Record(BaseModel):
 class Pagination(BaseModel):
     """Where the page stands."""
 
-    limit: int | None
+    limit: int | None = Field(description="Records on a page at most; null where all are on one.")
     next_cursor: str | None = Field(description="`cursor` of the next page; null on the last one.")
-    has_more: bool
+    has_more: bool = Field(description="Whether another page follows.")
     total: int | None = Field(default=None, description="With `count`: how many records there are.")
     total_is: Literal["exact", "estimated"] | None = Field(default=None, description="With `count`.")
 
@@ -77,7 +92,13 @@ class DataPage(BaseModel):
         "json_schema_extra": {
             "example": {
                 "data": [RECORD_EXAMPLE],
-                "pagination": {"limit": 1, "next_cursor": "AY3kU0xq…", "has_more": True},
+                "pagination": {
+                    "limit": 1,
+                    "next_cursor": "ActaNYAiteaRODg4IDIwMjYtMTEtMjEgMTI6Mzc6MDArMDDNgNsABkDMgw",
+                    "has_more": True,
+                    "total": 250,
+                    "total_is": "exact",
+                },
                 "meta": META_EXAMPLE,
             }
         }
@@ -96,10 +117,10 @@ class OneRecord(BaseModel):
 class Source(BaseModel):
     """A source, and how fresh it is."""
 
-    source: str
+    source: str = Field(description="Its name, as in a record's `source`.")
     kinds: list[str] = Field(description="What its records are.")
-    records: int
-    deleted: int
+    records: int = Field(description="Those that were deleted are not among them.")
+    deleted: int = Field(description="Records that went away and are kept.")
     newest_published_at: datetime | None
     changed_at: datetime | None = Field(description="When a record of it last changed.")
     last_success_at: datetime | None
@@ -120,12 +141,12 @@ class Sources(BaseModel):
                     {
                         "source": "coinpaprika_tickers",
                         "kinds": ["price"],
-                        "records": 8,
+                        "records": 250,
                         "deleted": 0,
-                        "newest_published_at": "2026-11-01T12:00:00Z",
-                        "changed_at": "2026-11-01T12:00:05.123456Z",
-                        "last_success_at": "2026-11-01T12:00:05.2Z",
-                        "seconds_since_success": 61.5,
+                        "newest_published_at": "2026-11-21T12:36:00Z",
+                        "changed_at": "2026-11-21T12:36:07.115438Z",
+                        "last_success_at": "2026-11-21T12:36:07.13383Z",
+                        "seconds_since_success": 53.073,
                     }
                 ],
                 "pagination": {"limit": None, "next_cursor": None, "has_more": False},
@@ -152,8 +173,16 @@ class Categories(BaseModel):
     model_config = {
         "json_schema_extra": {
             "example": {
-                "data": [{"category": "coin", "records": 7}],
-                "pagination": {"limit": 100, "next_cursor": None, "has_more": False},
+                "data": [
+                    {"category": "token", "records": 217},
+                    {"category": "coin", "records": 145},
+                    {"category": "ohlcv", "records": 15},
+                ],
+                "pagination": {
+                    "limit": 3,
+                    "next_cursor": "AcKKNBe3u8swMTUgb2hsY3ZWR3VVOqRl2w",
+                    "has_more": True,
+                },
                 "meta": META_EXAMPLE,
             }
         }

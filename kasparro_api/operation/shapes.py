@@ -1,6 +1,7 @@
 """The shapes of health, for OpenAPI alone: bodies come as JSON and pass no model."""
 
 from datetime import datetime
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -12,15 +13,15 @@ class DatabaseHealth(BaseModel):
     """Whether the warehouse answers."""
 
     reachable: bool
-    latency_ms: float | None
-    error: str | None
+    latency_ms: float | None = Field(description="Milliseconds that it took to answer.")
+    error: str | None = Field(description="What failed, by the driver's name and SQLSTATE.")
 
 
 class MigrationsHealth(BaseModel):
     """Whether the warehouse is at the revision that the API was written for; null when it cannot be asked."""
 
-    current: str | None
-    head: str
+    current: str | None = Field(description="The database's revision.")
+    head: str = Field(description="The API's.")
     at_head: bool | None
 
 
@@ -30,7 +31,7 @@ class SourceHealth(BaseModel):
     source: str
     last_success_at: datetime | None = Field(description=SUCCESS)
     last_status: str = Field(description="Status of the run that started last.")
-    seconds_since_success: float | None
+    seconds_since_success: float | None = Field(description="Null if it never had one.")
 
 
 class ReplicaHealth(BaseModel):
@@ -43,7 +44,7 @@ class ReplicaHealth(BaseModel):
 class Health(BaseModel):
     """The state of the service."""
 
-    status: str = Field(description="`ok` or `degraded`.")
+    status: Literal["ok", "degraded"]
     database: DatabaseHealth
     migrations: MigrationsHealth
     replica: ReplicaHealth
@@ -54,16 +55,22 @@ class Health(BaseModel):
         "json_schema_extra": {
             "example": {
                 "status": "ok",
-                "database": {"reachable": True, "latency_ms": 0.84, "error": None},
+                "database": {"reachable": True, "latency_ms": 3.096, "error": None},
                 "migrations": {"current": "0002", "head": "0002", "at_head": True},
                 "replica": {"is_replica": False, "lag_seconds": None},
                 "sources": [
                     {
-                        "source": "coinpaprika_tickers",
-                        "last_success_at": "2026-11-01T12:00:05.2Z",
+                        "source": "coin_reference",
+                        "last_status": "partial",
+                        "last_success_at": "2026-11-21T12:35:58.641613Z",
+                        "seconds_since_success": 61.745,
+                    },
+                    {
+                        "source": "coingecko_markets",
                         "last_status": "success",
-                        "seconds_since_success": 61.5,
-                    }
+                        "last_success_at": "2026-11-21T12:35:54.822883Z",
+                        "seconds_since_success": 65.563,
+                    },
                 ],
                 "meta": META_EXAMPLE,
             }

@@ -5,7 +5,17 @@ from datetime import datetime
 
 import pytest
 
-from tests.benchmarks.read_api import chart, goals, pgbench, publish, rates, records, report, wrk
+from tests.benchmarks.read_api import (
+    chart,
+    goals,
+    pgbench,
+    publish,
+    rates,
+    records,
+    report,
+    statements,
+    wrk,
+)
 from tests.benchmarks.read_api.figures import Figures, Spread
 from tests.benchmarks.read_api.pipeline import contract
 from tests.benchmarks.read_api.settings import SECTIONS, BenchSettings
@@ -48,6 +58,20 @@ def test_what_pgbench_prints_and_logs_is_read() -> None:
     assert pgbench.parsed(PGBENCH, lines) == wrk.Load(
         requests=4, rate=2334.118742, p50=3.0, p99=4.0, failures=0
     )
+
+
+def test_the_statements_of_a_log_are_read_with_their_values() -> None:
+    log = (
+        "2026-11-21 12:25:15.610 UTC [19] LOG:  statement: copy (select 1) to stdout\n"
+        "2026-11-21 12:25:15.611 UTC [19] LOG:  execute page_1: select *\n"
+        "\tfrom t where a = $1 and b = $2 limit $10\n"
+        "2026-11-21 12:25:15.611 UTC [19] DETAIL:  Parameters: $1 = 'a''s, $2 = ''', $2 = NULL, $10 = '101'\n"
+        "2026-11-21 12:25:15.612 UTC [19] LOG:  checkpoint starting: time\n"
+    )
+    assert statements.statements_of(log) == [
+        "copy (select 1) to stdout",
+        "select *\nfrom t where a = 'a''s, $2 = ''' and b = NULL limit '101'",
+    ]
 
 
 def test_a_spread_is_the_median_with_the_lowest_and_the_highest() -> None:

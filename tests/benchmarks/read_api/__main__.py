@@ -84,7 +84,8 @@ def main() -> None:
     result.write_text(json.dumps({**facts, **figures.as_json()}, indent=1) + "\n")
     print()
     for table in (report.rates_table(figures), report.others_table(figures), report.goals_table(judged)):
-        print(report.plain(table), end="\n\n")
+        if len(table) > 1:
+            print(report.plain(table), end="\n\n")
     for part, reason in figures.skipped.items():
         print(f"skipped {part}: {reason}")
     print(report.noise(figures), f"Every measurement is in {result}.")

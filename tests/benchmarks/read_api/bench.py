@@ -66,11 +66,15 @@ class Bench:
             processes["server"] = server.pid
         with machine.watched(processes) as usage:
             done = load()
+        if done.failures:  # the rate of errors is no figure
+            what = f"{section}: {case}, {variant}, {connections} connections, round {number}"
+            self.figures.skip(what, f"{done.failures:,} of {done.requests:,} answers failed")
+            return
         values = {"rate": done.rate, "p50": done.p50, "p99": done.p99}
         values |= {f"{name}_cpu_ms": spent * 1000 / done.requests for name, spent in usage.cpu.items()}
         if server is not None:
             values["memory_mib"] = machine.memory(server.pid)
-        values |= {"failures": done.failures, "foreign_cores": usage.foreign_cores}
+        values["foreign_cores"] = usage.foreign_cores
         self.figures.add(section, case, variant, values, connections=connections, number=number)
 
     def ask(self, server: Server, path: str, connections: int, script: str | None = None) -> Load:

@@ -14,7 +14,7 @@ API, PSQL = "api", "psql copy"
 
 def run(bench: Bench) -> None:
     """Export all records by either, in turn; memory above what the server held before its first one."""
-    sent = statements.sent_for(bench.dataset.url, FORMATS)
+    sent = statements.sent_for(bench, FORMATS)
     with bench.api("api-export") as server:
         idle = machine.memory(server.pid)
         for number in range(bench.settings.rounds):

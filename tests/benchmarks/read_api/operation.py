@@ -1,12 +1,13 @@
 """What monitoring asks, while the API answers as many clients as it can."""
 
-import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from statistics import median, quantiles
 
 from tests.benchmarks.read_api import client
 from tests.benchmarks.read_api.bench import MANY, Bench
 from tests.benchmarks.read_api.servers import Server
+from tests.benchmarks.read_api.wrk import Load
 
 SECTION = "operation"
 PATHS = ("/metrics", "/health", "/health/ready")
@@ -26,10 +27,12 @@ def run(bench: Bench) -> None:
             else:
                 asked.append(path)
         for number in range(bench.settings.rounds):
-            load = threading.Thread(target=bench.ask, args=(server, "/data?limit=100", MANY))
-            load.start()
-            taken = _asked_until_over(server, asked, load)
-            load.join()
+            with ThreadPoolExecutor(1) as thread:
+                load = thread.submit(bench.ask, server, "/data?limit=100", MANY)
+                taken = _asked_until_over(server, asked, load)
+            done = load.result()
+            values = {"rate": done.rate, "p99": done.p99, "failures": float(done.failures)}
+            bench.figures.add(SECTION, "the load", "api", values, connections=MANY, number=number)
             for path, times in taken.items():
                 values = {
                     "p50": median(times) * 1000,
@@ -40,11 +43,11 @@ def run(bench: Bench) -> None:
                 bench.figures.add(SECTION, path, "api", values, connections=MANY, number=number)
 
 
-def _asked_until_over(server: Server, paths: list[str], load: threading.Thread) -> dict[str, list[float]]:
+def _asked_until_over(server: Server, paths: list[str], load: Future[Load]) -> dict[str, list[float]]:
     taken: dict[str, list[float]] = {path: [] for path in paths}
     time.sleep(0.3)  # until every client of the load is at work
     with client.connected(server) as connection:
-        while load.is_alive():
+        while not load.done():
             for path in paths:
                 taken[path].append(client.ask(connection, server, path))
                 time.sleep(_PAUSE)

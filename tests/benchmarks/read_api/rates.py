@@ -1,5 +1,6 @@
 """Lists, deep pages and single records: the API beside pgbench, PostgREST and the usual way, in turn."""
 
+import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -166,7 +167,7 @@ def _record(bench: Bench, path: str) -> _Request:
 
 
 def _answers(bench: Bench, what: str, server: Server, asked: _Request) -> bool:
-    headers = {"Accept-Encoding": "identity", **server.headers, **dict(asked.headers)}
+    headers = {**statements.PLAIN, **server.headers, **dict(asked.headers)}
     answer = requests.get(server.address + asked.path, headers=headers, timeout=60)
     wanted = 304 if "If-None-Match" in headers else 200
     if answer.status_code != wanted:
@@ -179,7 +180,7 @@ def _answers(bench: Bench, what: str, server: Server, asked: _Request) -> bool:
 def place_at(server: Server, depth: int) -> tuple[str, dict[str, Any]]:
     """The cursor behind the newest `depth` records, found as a client would, and the record before it."""
     with requests.Session() as session:
-        session.headers.update(server.headers)
+        session.headers.update({**server.headers, **statements.PLAIN})
         cursor, last, left = None, {}, depth
         while left > 0:
             parameters: dict[str, str | int] = {"limit": min(left, _PAGE)}
@@ -203,13 +204,13 @@ def _floor(bench: Bench) -> dict[str, Callable[[int, int], Load]]:
         FILTERED: f"{newest}&source={SOURCE}&category={CATEGORY}",
         RECORD: f"/data/{statements.NO_RECORD}",
     }
-    sent = statements.sent_for(bench.dataset.url, paths)
+    sent = statements.sent_for(bench, paths)
     setting = f"\\set id random({bench.dataset.first_id}, {bench.dataset.last_id})"
     return {
         case: partial(
             _pgbench,
             bench.dataset.url,
-            statement.replace(str(statements.NO_RECORD), ":id"),
+            re.sub(f"'?{statements.NO_RECORD}'?", ":id", statement),
             setting if case == RECORD else "",
         )
         for case, statement in sent.items()

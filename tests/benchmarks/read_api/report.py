@@ -72,7 +72,7 @@ def others_table(figures: Figures) -> Table:
         shown = []
         for name in row.values:
             spread = figures.spread(row.section, row.case, row.variant, name, row.connections)
-            if spread is not None and name not in {"failures", "foreign_cores"}:
+            if spread is not None and name != "foreign_cores":
                 shown.append(f"{name} {spread.median:,.4g}")
         table.append([row.section, row.case, row.variant, str(row.connections), ", ".join(shown)])
     return table
@@ -123,4 +123,6 @@ def one_line(figures: Figures, goals: Sequence[Goal], facts: dict[str, object]) 
         }
         for goal in goals
     }
-    return json.dumps({**facts, "goals": judged, "medians": medians, "skipped": figures.skipped})
+    return json.dumps(
+        {**facts, "goals": judged, "medians": medians, "skipped": figures.skipped}, ensure_ascii=False
+    )

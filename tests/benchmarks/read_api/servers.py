@@ -91,8 +91,9 @@ def _wait(process: "subprocess.Popen[bytes]", url: str, headers: Mapping[str, st
                 return
             said = f"{answer.status_code} {answer.text[:300]}"
         time.sleep(0.05)
-    lines = log.read_text(errors="replace").strip().splitlines()
-    raise ServerUnavailableError(f"{url} does not answer: {said} {' / '.join(lines[-2:])}".strip())
+    lines = log.read_text(errors="replace").strip().splitlines()[-2:]
+    reason = " / ".join(lines) if process.poll() is not None else f"no good answer in time: {said}"
+    raise ServerUnavailableError(f"{log.stem} does not start: {reason}")
 
 
 def _free_port() -> int:
