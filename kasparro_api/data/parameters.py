@@ -179,7 +179,7 @@ class ExportParameters(Selecting):
     """The parameters of an export. Without `limit` it holds every record."""
 
     limit: Annotated[int | None, _ONE] = Field(
-        default=None, ge=1, description="Records at most; without it all of them."
+        default=None, ge=1, le=2**63 - 1, description="Records at most; without it all of them."
     )
     sort: Annotated[Sort, _ONE] = Field(
         default="-published_at",

@@ -14,7 +14,7 @@ from kasparro_api.data.parameters import Parameters, RecordParameters, Selecting
 from kasparro_api.data.selection import Selection
 from kasparro_api.problems import ParametersError
 
-MAX_PARAMETERS = 100
+MAX_PARAMETERS = 1000
 LONGEST_KEPT = 500
 """Bytes of a query string whose reading is remembered."""
 

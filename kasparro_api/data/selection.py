@@ -3,7 +3,7 @@
 Column names come from the warehouse's table, and every value is bound.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -15,7 +15,7 @@ from kasparro_api.data.filters import COMPARISONS, Filter
 from kasparro_api.data.parameters import Deleted
 from kasparro_api.sql import Statement
 from kasparro_api.wire import Numbered, TextStatement
-from kasparro_pipeline.warehouse.tables import AMOUNT_SORT, PUBLISHED_SORT, SCHEMA, TITLE_SORT
+from kasparro_pipeline.warehouse.tables import AMOUNT_SORT, NEWEST_SORT, PUBLISHED_SORT, SCHEMA, TITLE_SORT
 
 _UNIFIED = f"{SCHEMA}.unified_record"
 _VERSIONS = f"{SCHEMA}.data_version"
@@ -29,7 +29,7 @@ _SORTS = {
 }
 """Per sort its expression, which an index leads with, and the type that a cursor's text is read as."""
 _DELETED = {"exclude": "deleted_at is null", "include": None, "only": "deleted_at is not null"}
-_LED_BY = ("source", "category")
+_LED_BY = ("source", "category", "author")
 """The columns that an index of the newest records can lead with."""
 
 
@@ -82,7 +82,8 @@ def page(
     values = Numbered()
     # The inner query walks an index and stops: JSON is built for the rows of the page, not for skipped ones
     inner = _rows(selection, values, after=after, most=limit + 1, skip=offset or 0)
-    order = _order("sort_key", selection)
+    # Of the page, not the text that is given out under the same name
+    order = _order("page.sort_key", selection, "page.id")
     text = (
         f"select (select row_to_json(record) from (select {_members(selection.fields)}) record),"
         f" sort_key::text, id, now.version from (select {_VERSION} as version) now"
@@ -148,7 +149,7 @@ def _is_kept(selection: Selection) -> bool:
 
 def _rows(selection: Selection, values: Values, *, after: Position | None, most: int, skip: int) -> str:
     """The rows of a page with their sort key."""
-    lists, selection = _lists(selection, values)
+    lists = _lists(selection, values)
     key = _sort_key(selection, values)
     conditions = [f"{column} = wanted_{column}.value" for column in lists]
     if after is not None:
@@ -156,46 +157,49 @@ def _rows(selection: Selection, values: Values, *, after: Position | None, most:
         type_ = _SORTS.get(selection.sort.removeprefix("-"), ("", "real"))[1]
         place = f"({values.bind(after.sort_key)}::{type_}, {values.bind(after.id)})"
         conditions.append(f"({key}, id) {sign} {place}")
-    where = _where(selection, values, *conditions)
-    bound = values.bind(most + skip if lists else most)
-    rows = (
-        f"select *, {key} as sort_key from {_UNIFIED}{where} order by {_order(key, selection)} limit {bound}"
-    )
+    where = _where(selection, values, *conditions, lists=lists)
+    # A literal: with a bound limit the planner expects a tenth of all rows, and plans anew each time
+    wanted = most + skip if lists else most
+    order = _order(key, selection)
+    rows = f"select *, {key} as sort_key from {_UNIFIED}{where} order by {order} limit {wanted:d}"
     if lists:
         # One walk of an index for each value: a filter on any of several would lose the index's order
         tables = " cross join ".join(lists.values())
         rows = (
             f"select found.* from {tables} cross join lateral ({rows}) found"
-            f" order by {_order('found.sort_key', selection, 'found.id')} limit {values.bind(most)}"
+            f" order by {_order('found.sort_key', selection, 'found.id')} limit {most:d}"
         )
-    return f"{rows} offset {values.bind(skip)}" if skip else rows
+    return f"{rows} offset {skip:d}" if skip else rows
 
 
-def _lists(selection: Selection, values: Values) -> tuple[dict[str, str], Selection]:
-    """Tables of the values that are each looked for by themselves, and the selection without those filters.
+def _lists(selection: Selection, values: Values) -> dict[str, str]:
+    """Tables of the values that are each looked for by themselves, by the column that they are values of.
 
     A kind is that of a few sources, which are looked for instead, as no index leads with it.
     """
     if selection.sort.removeprefix("-") != "published_at" or selection.search is not None:
-        return {}, selection
+        return {}
     lists = {}
-    rest = []
-    filtered = {item.column for item in selection.filters if item.operator == "any"}
-    for item in selection.filters:
-        if item.operator == "any" and item.column in _LED_BY and len(item.values) > 1:
-            given = values.bind(list(item.values))
-            lists[item.column] = f"unnest({given}::text[]) as wanted_{item.column}(value)"
-            continue
-        if item.operator == "any" and item.column == "kind" and "source" not in filtered:
-            given = values.bind(list(item.values))
-            sources = f"select distinct source from {_VERSIONS} where kind = any({given})"
-            lists["source"] = f"({sources}) as wanted_source(value)"
-        rest.append(item)
-    return lists, Selection(tuple(rest), None, selection.deleted, selection.sort, selection.fields)
+    any_of = {item.column: item.values for item in selection.filters if item.operator == "any"}
+    for column in _LED_BY:
+        if len(any_of.get(column, ())) > 1:
+            given = values.bind(list(any_of[column]))
+            lists[column] = f"unnest({given}::text[]) as wanted_{column}(value)"
+    if "kind" in any_of and "source" not in any_of:
+        given = values.bind(list(any_of["kind"]))
+        sources = f"select distinct source from {_VERSIONS} where kind = any({given})"
+        lists["source"] = f"({sources}) as wanted_source(value)"
+    return lists
 
 
-def _where(selection: Selection, values: Values, *more: str) -> str:
-    conditions = [_condition(item, values) for item in selection.filters]
+def _where(selection: Selection, values: Values, *more: str, lists: Container[str] = ()) -> str:
+    """The conditions of a selection, without those that `lists` stands for, and `more`."""
+    published = _published(selection)
+    conditions = [
+        _condition(item, values, published)
+        for item in selection.filters
+        if not (item.operator == "any" and item.column in lists)
+    ]
     if selection.search is not None:
         conditions.append(f"search @@ websearch_to_tsquery('english', {values.bind(selection.search)})")
     if deleted := _DELETED[selection.deleted]:
@@ -204,7 +208,13 @@ def _where(selection: Selection, values: Values, *more: str) -> str:
     return f" where {' and '.join(conditions)}" if conditions else ""
 
 
-def _condition(item: Filter, values: Values) -> str:
+def _published(selection: Selection) -> str:
+    """The expression by which records are the newest: the one of the index that serves the selection."""
+    led = any(item.operator == "any" and item.column in {*_LED_BY, "kind"} for item in selection.filters)
+    return PUBLISHED_SORT if led or selection.deleted == "only" else NEWEST_SORT
+
+
+def _condition(item: Filter, values: Values, published: str = PUBLISHED_SORT) -> str:
     attribute = item.column.startswith("attributes.")
     value = _attribute(item, values) if attribute else sql.Identifier(item.column).as_string()
     if item.operator == "is_null":
@@ -212,8 +222,11 @@ def _condition(item: Filter, values: Values) -> str:
     if item.operator == "overlap":
         return f"tags && {values.bind(list(item.values))}::text[] and tags <> '{{}}'"
     if item.operator in COMPARISONS:
-        value = f'{value} collate "C"' if item.kind == "text" else value
-        return f"{value} {_OPERATORS[item.operator]} {values.bind(item.values[0])}"
+        # The expression that an index has; in it a record without a value is below all that have one
+        indexed = {"published_at": published, "amount": AMOUNT_SORT}
+        known = f" and {value} is not null" if item.column in indexed and item.operator[0] == "l" else ""
+        value = indexed.get(item.column, f'{value} collate "C"' if item.kind == "text" else value)
+        return f"{value} {_OPERATORS[item.operator]} {values.bind(item.values[0])}{known}"
     if item.operator == "ne":
         return f"{value} is distinct from {values.bind(item.values[0])}"
     if len(item.values) == 1:  # an index that the column leads keeps its order only for one value
@@ -237,7 +250,7 @@ def _sort_key(selection: Selection, values: Values) -> str:
     name = selection.sort.removeprefix("-")
     if name == "relevance":
         return f"ts_rank_cd(search, websearch_to_tsquery('english', {values.bind(selection.search)}))"
-    return _SORTS[name][0]
+    return _published(selection) if name == "published_at" else _SORTS[name][0]
 
 
 def _order(key: str, selection: Selection, record_id: str = "id") -> str:
@@ -255,6 +268,8 @@ def _cell(name: str) -> str:
     The characters are those of OWASP's page on CSV injection: = + - @, tab, line breaks, and the full-width
     forms of the first four.
     """
+    if name == "tags":
+        return "to_json(tags) as tags"
     if name not in _TEXTS:
         return SERVED[name]
     column = sql.Identifier(name).as_string()

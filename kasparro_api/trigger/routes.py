@@ -71,8 +71,9 @@ _ORDER: dict[str, Any] = {
 }
 
 
-@router.post("/etl/run", name="trigger_runs", summary="Ask for runs", **_ORDER)
+# The one that stands last comes first in the document
 @router.post("/run-etl", name="trigger_runs_alias", summary="Ask for runs, as POST /etl/run", **_ORDER)
+@router.post("/etl/run", name="trigger_runs", summary="Ask for runs", **_ORDER)
 async def trigger_runs(
     request: Request,
     parameters: Annotated[NoParameters, Query()],  # noqa: ARG001 - declared so that any parameter is refused

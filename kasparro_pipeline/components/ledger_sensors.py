@@ -1,4 +1,4 @@
-"""Closes in the ledger the runs that could not do it themselves: killed, timed out, cancelled."""
+"""Closes in the ledger the runs that could not do it themselves: killed, timed out, cancelled, lost."""
 
 import dagster as dg
 
@@ -31,3 +31,16 @@ def close_cancelled_runs(context: dg.RunStatusSensorContext, warehouse: Warehous
     """Close a run that was cancelled, unless it closed itself."""
     with warehouse.connect() as connection:
         ledger.close_all(connection, context.dagster_run.run_id, "cancelled", "cancelled in Dagster")
+
+
+@dg.sensor(
+    name="close_lost_runs",
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=30,
+    description="Closes runs in the ledger whose process is gone, also where Dagster noticed nothing.",
+)
+def close_lost_runs(warehouse: Warehouse) -> dg.SkipReason:
+    """Close the runs that nobody works on any more; it asks for no run."""
+    with warehouse.connect() as connection:
+        closed = ledger.close_lost(connection)
+    return dg.SkipReason(f"lost runs closed: {len(closed)}{''.join(f', {run_id}' for run_id in closed)}")

@@ -2,9 +2,13 @@
 
 A run takes its hold when it begins, with a fencing token one higher than the last; each of its transactions
 first locks the checkpoint row and compares the token. A run that was taken over can write nothing more.
+
+A run under way shows that it lives (`attend`, `show_life`). One that does not is lost: `LOST` is the one
+place that says when, `close_lost` closes such runs, and readers show them as failed even before.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -19,6 +23,22 @@ from kasparro_pipeline.warehouse.tables import COUNT_COLUMNS, SCHEMA
 Status = Literal["success", "partial", "failed", "cancelled"]
 Connection = psycopg.Connection[Any]
 
+LOST_AFTER = 60
+"""Seconds for which nobody need work on a run that is not lost: between two of its steps nobody does."""
+
+LOST_ERROR = (
+    "Lost: its process ended without closing it (killed, out of memory, or its machine or network went away)."
+    " What it had committed stays. Materialize the partition again: the new run goes on from there."
+)
+
+# A 64-bit advisory lock is listed as two 32-bit halves. A standby sees its own locks alone, not the runs'.
+LOST = f"""(status = 'running' and active_at < now() - interval '{LOST_AFTER} seconds'
+    and not pg_is_in_recovery() and hashtextextended('run:' || run_id, 0) <> all (array(
+        select classid::bigint << 32 | objid::bigint from pg_locks
+        where locktype = 'advisory' and objsubid = 1
+            and database = (select oid from pg_database where datname = current_database()))))"""
+"""SQL over a row of `etl_run`: no session attends to the run any more, and so nobody will close it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hold:
@@ -30,14 +50,47 @@ class Hold:
     fence: int
 
 
+def attend(connection: Connection, run_id: str) -> None:
+    """Show that a run lives for as long as `connection` does.
+
+    It takes a shared session-level advisory lock named after the run, which PostgreSQL releases when the
+    process dies. So `connection` must be a session of PostgreSQL itself: a pooler that shares sessions
+    (PgBouncer in transaction or statement mode) would keep the lock of a dead run, or let go that of a live
+    one. When a machine is gone without a word, its TCP connection is given up after two minutes.
+    """
+    connection.execute(
+        "select pg_advisory_lock_shared(hashtextextended('run:' || %s, 0)),"
+        " set_config('tcp_keepalives_idle', '30', false), set_config('tcp_keepalives_interval', '10', false)",
+        (run_id,),
+    )
+
+
+def show_life(connection: Connection, run_id: str) -> None:
+    """Note that a run lives, as a step of it ends: until the next one begins nobody attends to it."""
+    connection.execute(
+        f"update {SCHEMA}.etl_run set active_at = clock_timestamp() where run_id = %s and status = 'running'",
+        (run_id,),
+    )
+
+
+@contextmanager
+def attending(connection: Connection, run_id: str) -> Iterator[None]:
+    """Within it, a run lives that does something beside its steps, such as a check."""
+    attend(connection, run_id)
+    yield
+    show_life(connection, run_id)
+
+
 def begin(connection: Connection, source: str, partition_key: str, run_id: str) -> Hold:
     """Take the hold for a run, or take up the one it already has (a later step, or a retry of one).
 
-    Runs of the same source and partition that never ended are closed as failed.
+    Runs of the same source and partition that never ended are closed as failed. The run lives while
+    `connection` does (see `attend`, which no connection pooler may stand before).
 
     Raises:
         HoldLostError: this run had the hold, and another has it now.
     """
+    attend(connection, run_id)
     with connection.transaction():
         had = connection.execute(
             f"select fence from {SCHEMA}.etl_run"
@@ -48,8 +101,8 @@ def begin(connection: Connection, source: str, partition_key: str, run_id: str) 
             hold = Hold(source, partition_key, run_id, had[0])
             require_hold(connection, hold)
             connection.execute(
-                f"update {SCHEMA}.etl_run set status = 'running', finished_at = null, error = null"
-                " where run_id = %s and source = %s and partition_key = %s",
+                f"update {SCHEMA}.etl_run set status = 'running', finished_at = null, error = null,"
+                " active_at = clock_timestamp() where run_id = %s and source = %s and partition_key = %s",
                 (run_id, source, partition_key),
             )
             return hold
@@ -100,7 +153,7 @@ def add_counts(connection: Connection, hold: Hold, counts: Mapping[str, int]) ->
         sql.SQL("{column} = {column} + {amount}").format(column=sql.Identifier(name), amount=amount)
         for name, amount in counts.items()
     )
-    statement = sql.SQL("update {table} set {sets} where {row}").format(
+    statement = sql.SQL("update {table} set {sets}, active_at = clock_timestamp() where {row}").format(
         table=sql.Identifier(SCHEMA, "etl_run"), sets=sets, row=_row_of(hold)
     )
     connection.execute(statement)
@@ -110,7 +163,7 @@ def reset_counts(connection: Connection, hold: Hold, *names: str) -> None:
     """Set counts of the run back to 0, as the work that they count begins anew."""
     sets = sql.SQL(", ").join(sql.SQL("{} = 0").format(sql.Identifier(name)) for name in names)
     connection.execute(
-        sql.SQL("update {table} set {sets} where {row}").format(
+        sql.SQL("update {table} set {sets}, active_at = clock_timestamp() where {row}").format(
             table=sql.Identifier(SCHEMA, "etl_run"), sets=sets, row=_row_of(hold)
         )
     )
@@ -144,6 +197,22 @@ def close_all(connection: Connection, run_id: str, status: Status, error: str) -
         " where run_id = %s and status = 'running'",
         (error, status, run_id),
     )
+
+
+def close_lost(connection: Connection) -> list[str]:
+    """End as failed, at its last sign of life, every run that is lost.
+
+    Should such a run go on after all, its next step takes it up again.
+
+    Returns:
+        The ids of the runs.
+    """
+    rows = connection.execute(
+        f"update {SCHEMA}.etl_run set status = 'failed', finished_at = active_at, error = %s"
+        f" where {LOST} returning run_id",
+        (LOST_ERROR,),
+    ).fetchall()
+    return [row[0] for row in rows]
 
 
 def fail(connection: Connection, run_id: str, source: str, error: str) -> None:

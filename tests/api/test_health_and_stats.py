@@ -374,3 +374,61 @@ def test_stats_of_a_run_under_way_show_its_duration_so_far(get: Get, add_run: Ca
     assert source["last_run"]["counts"]["read"] == 4
     assert datetime.fromisoformat(source["last_success_at"]) == started - minutes(9)
     assert source["totals"]["runs"]["running"] == 1
+
+
+def test_stats_show_how_fresh_a_source_is(
+    get: Get, add_run: Callable[..., str], add_record: Callable[..., int]
+) -> None:
+    ended = datetime.now(UTC) - minutes(10)
+    add_run("success", ended - minutes(1), finished_at=ended)
+    add_run("failed", ended, finished_at=ended + minutes(1))
+    add_record(published_at=NOON)
+    add_record(published_at=NOON - minutes(1))
+    add_record(published_at=NOON + minutes(1), deleted_at=NOON)
+    add_record(source="dateless")
+    add_record(source="gone", published_at=NOON, deleted_at=NOON)
+    dateless, gone, prices = get("/stats").json()["sources"]
+    assert prices["seconds_since_success"] == pytest.approx(600, abs=30)
+    assert prices["newest_published_at"] == "2026-11-01T12:00:00Z"
+    assert (dateless["newest_published_at"], dateless["seconds_since_success"]) == (None, None)
+    assert (gone["newest_published_at"], gone["totals"]["unified_records"]) == (None, 0)
+
+
+def test_stats_show_the_median_duration_of_the_last_thirty_runs(
+    get: Get, add_run: Callable[..., str]
+) -> None:
+    for number in range(40):
+        started = NOON + minutes(number)
+        # of the last thirty the first half took 1 s, the others 3 s; those before them 50 s
+        took = 50 if number < 10 else 1 if number < 25 else 3
+        add_run("success", started, finished_at=started + timedelta(seconds=took))
+    assert get("/stats").json()["sources"][0]["median_duration_seconds"] == 2
+    add_run("failed", NOON + minutes(50), finished_at=NOON + minutes(90))
+    add_run("running", NOON + minutes(60))
+    assert get("/stats").json()["sources"][0]["median_duration_seconds"] == 3
+    add_run("failed", NOON, source="news", finished_at=NOON)
+    assert get("/stats").json()["sources"][0]["median_duration_seconds"] is None
+
+
+def test_stats_keep_the_totals_of_runs_that_the_ledger_no_longer_holds(
+    get: Get, add_run: Callable[..., str], warehouse: psycopg.Connection[Any]
+) -> None:
+    add_run("success", NOON, finished_at=NOON + minutes(1), read=10)
+    add_run("failed", NOON, finished_at=NOON + minutes(2), read=3)
+    before = get("/stats").json()
+    warehouse.execute("delete from kasparro.etl_run")
+    after = get("/stats").json()
+    assert after["totals"] == before["totals"]
+    [source] = after["sources"]
+    assert source["last_run"] is None
+    assert source["totals"]["counts"]["read"] == 13
+    assert source["last_success_at"] == "2026-11-01T12:01:00Z"
+    assert source["last_failure_at"] == "2026-11-01T12:02:00Z"
+
+
+def test_a_change_of_a_contract_alone_makes_no_source(get: Get, warehouse: psycopg.Connection[Any]) -> None:
+    warehouse.execute(
+        "insert into kasparro.contract_version (source, version, digest, contract, version_rule, epoch)"
+        " values ('prices', 1, '', '{}', 'null', 1)"
+    )
+    assert get("/stats").json()["sources"] == []

@@ -21,7 +21,7 @@ from starlette.requests import Request
 
 from kasparro_api.app import create_app
 from kasparro_api.data import shapes as schemas
-from kasparro_api.data.selection import RECORD_COLUMNS
+from kasparro_api.data.columns import RECORD_COLUMNS
 from kasparro_api.operation import log
 from kasparro_api.operation import shapes as operation_shapes
 from kasparro_api.runs import shapes as run_shapes

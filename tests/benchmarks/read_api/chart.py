@@ -29,7 +29,7 @@ def svg(title: str, unit: str, panels: Sequence[Panel]) -> str:
         y += 26
         largest = max(value for _, value in panel.bars) or 1.0
         for label, value in panel.bars:
-            length = value / largest * (_WIDTH - _LABELS - 110)
+            length = value / largest * (_WIDTH - _LABELS - 130)
             colour = _COLOURS.get(label, _OTHERS)
             parts += [
                 f'<text x="{_LABELS - 8}" y="{y + 13}" text-anchor="end">{escape(label)}</text>',

@@ -125,6 +125,17 @@ def upgrade() -> None:
         ),
         schema="kasparro",
     )
+    op.drop_index("unified_record_newest_idx", table_name="unified_record", schema="kasparro")
+    op.create_index(
+        "unified_record_newest_idx",
+        "unified_record",
+        [
+            sa.literal_column("greatest(published_at, '-infinity'::timestamptz) DESC"),
+            sa.literal_column("id DESC"),
+        ],
+        unique=False,
+        schema="kasparro",
+    )
     op.create_index(
         "unified_record_amount_idx",
         "unified_record",
@@ -213,6 +224,17 @@ def downgrade() -> None:
         op.execute(f"drop trigger count_{operation} on kasparro.unified_record")
     op.execute("drop function kasparro.count_contract")
     op.execute("drop function kasparro.count_records")
+    op.drop_index("unified_record_newest_idx", table_name="unified_record", schema="kasparro")
+    op.create_index(
+        "unified_record_newest_idx",
+        "unified_record",
+        [
+            sa.literal_column("coalesce(published_at, '-infinity'::timestamptz) DESC"),
+            sa.literal_column("id DESC"),
+        ],
+        unique=False,
+        schema="kasparro",
+    )
     op.drop_index("unified_record_title_idx", table_name="unified_record", schema="kasparro")
     op.drop_index(
         "unified_record_tags_idx",
