@@ -51,8 +51,8 @@ format: $(INSTALLED) ## Format the code and apply the safe fixes
 
 lock: $(INSTALLED) ## Resolve the dependencies again and write requirements/*.lock
 	echo uv | $(COMPILE) --upgrade - --output-file requirements/bootstrap.lock
-	$(COMPILE) --upgrade pyproject.toml --output-file requirements/run.lock
 	$(COMPILE) --upgrade pyproject.toml --group dev --output-file requirements/dev.lock
+	$(COMPILE) --upgrade pyproject.toml --constraint requirements/dev.lock --output-file requirements/run.lock
 
 clean: ## Stop the stack; remove .venv, caches and build files. The data in .kasparro stay
 	@if [ -x $(BIN)/kasparro ]; then $(BIN)/kasparro down; fi

@@ -16,7 +16,11 @@ def build_definitions(warehouse: Warehouse) -> dg.Definitions:
         dg.load_from_defs_folder(path_within_project=Path(__file__).parent),
         dg.Definitions(
             resources={"warehouse": warehouse},
-            sensors=[ledger_sensors.close_failed_runs, ledger_sensors.close_cancelled_runs],
+            sensors=[
+                ledger_sensors.close_failed_runs,
+                ledger_sensors.close_cancelled_runs,
+                ledger_sensors.close_lost_runs,
+            ],
             executor=dg.in_process_executor,
         ),
     )

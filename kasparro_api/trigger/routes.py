@@ -10,8 +10,8 @@ from starlette.requests import ClientDisconnect
 
 from kasparro_api import problems
 from kasparro_api.answers import answer, to_json
+from kasparro_api.data.parameters import NoParameters
 from kasparro_api.database import DatabaseOfApp
-from kasparro_api.parameters import NoParameters
 from kasparro_api.settings import ApiSettings
 from kasparro_api.shapes import Problem
 from kasparro_api.trigger import launches, shapes, uploads

@@ -122,6 +122,8 @@ def _step(
                     raise
                 if layer == _last_layer(context, source):
                     ledger.close(connection, hold)
+                else:
+                    ledger.show_life(connection, hold.run_id)
     except TRANSIENT as error:
         raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=RETRY_WAIT) from error
     except (PermanentUpstreamError, WarehouseError) as error:

@@ -38,7 +38,7 @@ def _schema_drift(source: Source) -> Check:
         description="What came, against the committed contract: fields added, removed, or of another type.",
     )
     def schema_drift(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
-        with warehouse.connect() as connection:
+        with warehouse.connect() as connection, ledger.attending(connection, context.run.run_id):
             profile = Profile.of(raw.newest_profiles(connection, source.name, context.partition_key))
             drifts = compare(source.contract, profile)
             checks.record_drift(
@@ -87,7 +87,7 @@ def _every_record_accounted(source: Source) -> Check:
     def every_record_accounted(
         context: dg.AssetCheckExecutionContext, warehouse: Warehouse
     ) -> dg.AssetCheckResult:
-        with warehouse.connect() as connection:
+        with warehouse.connect() as connection, ledger.attending(connection, context.run.run_id):
             found = checks.account(connection, source.name, context.partition_key)
             reasons = checks.rejected_reasons(connection, source.name, context.partition_key)
             if not found.balanced:

@@ -312,6 +312,7 @@ etl_run = Table(
     PrimaryKeyConstraint("run_id", "source", "partition_key"),
     Index(None, "source", "started_at"),
     Index(None, "started_at"),
+    Index("etl_run_running_idx", "source", "partition_key", postgresql_where=text("status = 'running'")),
 )
 
 contract_version = Table(

@@ -1,4 +1,4 @@
-"""Validators, 304, and kept answers: what is sent again is never older than a commit that the client knew of."""
+"""Validators, 304, and kept answers: what is sent again is never older than a commit that was known."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ PATHS = [
 
 @pytest.fixture(scope="module")
 def uncached(service: Service) -> Iterator[requests.Session]:
-    """Asks a second server over the same database, which keeps nothing: each answer is a fresh computation."""
+    """Asks a second server over the same database, which keeps nothing: each answer is computed."""
     fresh = settings_of(service.database_url, KASPARRO_API_CACHE_MB=0, KASPARRO_API_RATE_LIMIT=0)
     with serving(create_app(fresh)) as url, requests.Session() as session:
         session.headers["X-Base"] = url
@@ -196,7 +196,15 @@ def test_head_has_the_headers_of_get_and_no_body(service: Service, path: str) ->
     head = requests.head(service.url + path, headers=dict(full.request.headers), timeout=30)
     assert head.status_code == full.status_code == 200
     assert head.content == b""
-    for name in ("Content-Type", "ETag", "Cache-Control", "Vary", "Last-Modified", "Content-Encoding", "Link"):
+    for name in (
+        "Content-Type",
+        "ETag",
+        "Cache-Control",
+        "Vary",
+        "Last-Modified",
+        "Content-Encoding",
+        "Link",
+    ):
         assert head.headers.get(name) == full.headers.get(name), name
     assert "Content-Length" in head.headers
 

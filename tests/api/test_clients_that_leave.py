@@ -1,4 +1,4 @@
-"""Slow statements: those of clients that left are cancelled, those over their time are 503, nobody else suffers."""
+"""Slow statements: those of clients that left are cancelled, those over their time are 503."""
 
 import socket
 import time
@@ -8,7 +8,6 @@ from typing import Any
 
 import psycopg
 import pytest
-import requests
 
 from tests.api.conftest import Service, service_of
 from tests.conftest import Server

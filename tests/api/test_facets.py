@@ -79,7 +79,9 @@ def test_a_source_tells_its_last_success(get: Get, add_record: Any, add_run: Any
     assert (planned["source"], planned["records"], planned["last_success_at"]) == ("planned", 0, None)
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "AUQTb6NVs2eKNDIgMjAyNi0xMS0wMSAxMjowMDowMC4xMjM0NTYrMDBbHy9o4g0xeQ"])
+@pytest.mark.parametrize(
+    "cursor", ["", "x", "AUQTb6NVs2eKNDIgMjAyNi0xMS0wMSAxMjowMDowMC4xMjM0NTYrMDBbHy9o4g0xeQ"]
+)
 def test_a_cursor_of_another_list_is_refused(service: Service, cursor: str) -> None:
     response = service.get("/categories", cursor=cursor)
     assert response.status_code == 400

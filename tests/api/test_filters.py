@@ -16,7 +16,7 @@ from tests.conftest import corpus
 
 BAD = {
     "time": ["", "noon", "2026-13-01", "2026-11-01T25:00:00Z", "1", "2026-11-01T12:00:00+99:00", "20261101"],
-    "number": ["", "x", "1,5", "NaN", "Infinity", "1_000", "0x10", "1e999999999", "٥", "9" * 2000],
+    "number": ["", "x", "1,5", "NaN", "Infinity", "1_000", "0x10", "1e999999999", "\u0665", "9" * 2000],
     "integer": ["", "x", "1.5", str(2**63), "1e30", "NaN"],
     "boolean": ["", "TRUE", "1", "yes", "null"],
     "hash": ["0", "xyz", "\\x00"],
@@ -82,9 +82,7 @@ def test_every_operator_of_a_column_finds_what_the_model_finds(declared: Service
     within=st.fixed_dictionaries(
         {},
         optional={
-            f"{name}.in": st.lists(
-                model.values(name).filter(lambda v: "," not in v), min_size=1, max_size=3
-            )
+            f"{name}.in": st.lists(model.values(name).filter(lambda v: "," not in v), min_size=1, max_size=3)
             for name in ("source", "category", "kind")
         },
     ),
@@ -105,7 +103,7 @@ def test_several_values_of_source_category_and_kind_are_any_of_and_together_all_
     asked = [*lists.items(), *((name.removesuffix(".in"), several) for name, several in within.items())]
     question = Question(
         {**lists, **{name: [",".join(several)] for name, several in within.items()}},
-        tuple(lambda each, n=name, s=several: each[n] in s for name, several in asked),
+        tuple(model.any_of(name, several) for name, several in asked),
         deleted,
         sort,
     )
@@ -210,8 +208,22 @@ def _plain() -> Row:
 
 @pytest.mark.parametrize(
     "name",
-    ["published_after", "amount_min", "q", "deleted", "sort", "fields", "limit", "offset", "cursor", "count"]
-    + ["amount.gt", "title.ne", "id.is_null", "attributes.rank.lte"],
+    [
+        "published_after",
+        "amount_min",
+        "q",
+        "deleted",
+        "sort",
+        "fields",
+        "limit",
+        "offset",
+        "cursor",
+        "count",
+        "amount.gt",
+        "title.ne",
+        "id.is_null",
+        "attributes.rank.lte",
+    ],
 )
 def test_a_parameter_of_one_value_sent_twice_is_refused(declared: Service, name: str) -> None:
     value = {"published_after": "2026-11-01", "q": "a", "deleted": "only", "sort": "title", "fields": "id"}
@@ -222,7 +234,9 @@ def test_a_parameter_of_one_value_sent_twice_is_refused(declared: Service, name:
 
 
 def test_more_values_than_a_filter_takes_are_refused(declared: Service) -> None:
-    assert error_of(declared.get("/data", **{"id.in": ",".join(map(str, range(101)))}))["parameter"] == "id.in"
+    assert (
+        error_of(declared.get("/data", **{"id.in": ",".join(map(str, range(101)))}))["parameter"] == "id.in"
+    )
     assert declared.get("/data", **{"id.in": ",".join(map(str, range(100)))}).status_code == 200
     assert declared.get("/data", source=["a"] * 101).status_code == 422
 
@@ -235,9 +249,7 @@ def test_more_parameters_than_a_query_takes_are_refused(declared: Service) -> No
     "written", ["2026-11-01T14:00:00+02:00", "2026-11-01T14:00:00.0%2B02:00", "2026-11-01T14:00:00+0200"]
 )
 def test_a_plus_sign_of_a_time_zone_may_come_unencoded(declared: Service, written: str) -> None:
-    records = model.fill(
-        declared.warehouse, [{**_plain(), "published_at": at} for at in (model.NOON, None)]
-    )
+    records = model.fill(declared.warehouse, [{**_plain(), "published_at": at} for at in (model.NOON, None)])
     for name in ("published_after", "published_at.gte", "published_at"):
         response = declared.get(f"/data?{name}={written}")
         assert response.status_code == 200, response.text

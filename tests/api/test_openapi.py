@@ -29,7 +29,11 @@ OPERATIONS = [
     for method, operation in methods.items()
 ]
 WATCHING = {"/health", "/health/ready", "/metrics"}
-QUERIES = {"/data": "source=coinpaprika_tickers&limit=1&count=exact", "/categories": "limit=2"}
+QUERIES = {
+    "/data": "source=coinpaprika_tickers&limit=1&count=exact",
+    "/categories": "limit=2",
+    "/runs": "limit=1",
+}
 """What some examples were answers to."""
 
 every_operation = pytest.mark.parametrize(("path", "method", "operation"), OPERATIONS)
@@ -206,6 +210,7 @@ ASKED: dict[str, tuple[str, str, dict[str, Any]]] = {
     "missing-key": ("POST", "/etl/run", {"headers": {"X-API-Key": None}}),
     "invalid-key": ("GET", "/data", {"headers": {"X-API-Key": "nonsense"}}),
     "no-record": ("GET", "/data/999999999", {}),
+    "no-run": ("GET", "/runs/nobody", {}),
     "not-acceptable": ("GET", "/data", {"headers": {"Accept": "image/png"}}),
     "too-large": ("POST", "/etl/run", {"data": " " * 5000}),
     "file-too-large": (

@@ -34,7 +34,7 @@ def found(service: Service, q: str, **parameters: Any) -> list[str]:
         ("market -calm", {"Markets fall", "News"}),
         ("-market", {"Other"}),
         ("the of and", set()),
-        ("- or \"\" & | ! ( ) : * <->", set()),
+        ('- or "" & | ! ( ) : * <->', set()),
         ("'", set()),
         ("\\", set()),
         ("x" * 500, set()),

@@ -1,4 +1,4 @@
-"""What the API needs: data versions, full text, more sort orders, keys, signs of life of runs."""
+"""What the API needs: data versions, full text, more sort orders, keys, signs of life of runs, totals."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -55,6 +55,88 @@ begin
 end $$
 """
 
+ENDINGS = ("success", "partial", "failed", "cancelled")
+COUNTS = (
+    "documents",
+    "documents_unchanged",
+    "bytes",
+    "extracted",
+    "read",
+    "validated",
+    "rejected",
+    "superseded",
+    "inserted",
+    "updated",
+    "unchanged",
+    "stale",
+    "deleted",
+)
+SUCCESS = "('success', 'partial')"
+TOTALS = (
+    *ENDINGS,
+    *(f"ended_{status}" for status in ENDINGS),
+    "run_seconds",
+    *COUNTS,
+)
+# A change of a run: what it is now, the status it had (a new run had none of what counts), what was added.
+# Counts that are set back, as their work begins anew, take nothing away.
+RUN_CHANGES = {
+    "insert": "select source, status, 'running' as was, started_at, finished_at, "
+    + ", ".join(COUNTS)
+    + " from arrived",
+    "update": "select a.source, a.status, d.status as was, a.started_at, a.finished_at, "
+    + ", ".join(f"greatest(a.{name} - d.{name}, 0) as {name}" for name in COUNTS)
+    + " from arrived a join departed d using (run_id, source, partition_key)"
+    + f" where (a.status, a.finished_at, {', '.join(f'a.{name}' for name in COUNTS)}) is distinct from"
+    + f" (d.status, d.finished_at, {', '.join(f'd.{name}' for name in COUNTS)})",
+}
+# Ordered, so that two transactions lock the rows of several sources in the same order
+ADD_UP = f"""
+    insert into kasparro.source_total as t
+        (source, {", ".join(TOTALS)}, last_success_at, last_failure_at)
+    select source,
+        {
+    ", ".join(
+        f"count(*) filter (where status = '{status}') - count(*) filter (where was = '{status}')"
+        for status in ENDINGS
+    )
+},
+        {", ".join(f"count(*) filter (where status = '{status}' and was <> status)" for status in ENDINGS)},
+        coalesce(sum(extract(epoch from finished_at - started_at))
+            filter (where status <> 'running' and was <> status), 0),
+        {", ".join(f"sum({name})" for name in COUNTS)},
+        max(finished_at) filter (where status in {SUCCESS}),
+        max(finished_at) filter (where status = 'failed')
+    from ({{changes}}) change group by source order by source
+    on conflict (source) do update set
+        {", ".join(f"{name} = t.{name} + excluded.{name}" for name in TOTALS)},
+        last_success_at = greatest(t.last_success_at, excluded.last_success_at),
+        last_failure_at = greatest(t.last_failure_at, excluded.last_failure_at);
+"""
+# A success that a check took back, or a failure whose step succeeded when tried again, was not the last one
+TAKE_BACK = """
+    update kasparro.source_total t set {column} = (
+        select max(r.finished_at) from kasparro.etl_run r
+        where r.source = t.source and r.status in {statuses}
+    )
+    from departed d join arrived a using (run_id, source, partition_key)
+    where t.source = d.source and t.{column} = d.finished_at
+        and d.status in {statuses} and (a.status not in {statuses} or a.finished_at < d.finished_at);
+"""
+ADD_UP_RUNS = f"""
+create function kasparro.add_up_runs() returns trigger language plpgsql as $$
+begin
+    if tg_op = 'INSERT' then
+    {ADD_UP.format(changes=RUN_CHANGES["insert"])}
+    else
+    {ADD_UP.format(changes=RUN_CHANGES["update"])}
+    {TAKE_BACK.format(column="last_success_at", statuses=SUCCESS)}
+    {TAKE_BACK.format(column="last_failure_at", statuses="('failed')")}
+    end if;
+    return null;
+end $$
+"""
+
 
 def upgrade() -> None:
     """Apply the revision."""
@@ -105,6 +187,39 @@ def upgrade() -> None:
     )
     op.create_index(
         op.f("etl_run_started_at_idx"), "etl_run", ["started_at"], unique=False, schema="kasparro"
+    )
+    op.create_index(
+        "etl_run_running_idx",
+        "etl_run",
+        ["source", "partition_key"],
+        unique=False,
+        schema="kasparro",
+        postgresql_where=sa.text("status = 'running'"),
+    )
+    op.create_table(
+        "source_total",
+        sa.Column("source", sa.Text(), nullable=False),
+        *(
+            sa.Column(name, sa.BigInteger(), server_default=sa.text("0"), nullable=False)
+            for name in (*ENDINGS, *(f"ended_{status}" for status in ENDINGS))
+        ),
+        sa.Column(
+            "run_seconds",
+            sa.Numeric(),
+            server_default=sa.text("0"),
+            nullable=False,
+            comment="over all endings of runs",
+        ),
+        *(sa.Column(name, sa.BigInteger(), server_default=sa.text("0"), nullable=False) for name in COUNTS),
+        sa.Column(
+            "last_success_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="end of a run, partial ones included",
+        ),
+        sa.Column("last_failure_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("source", name=op.f("source_total_pkey")),
+        schema="kasparro",
     )
     op.create_index(
         op.f("rejected_record_run_id_idx"), "rejected_record", ["run_id"], unique=False, schema="kasparro"
@@ -210,6 +325,14 @@ def upgrade() -> None:
         "create trigger count_truncate after truncate on kasparro.unified_record"
         " for each statement execute function kasparro.count_records()"
     )
+    op.execute(ADD_UP.format(changes=RUN_CHANGES["insert"].replace("arrived", "kasparro.etl_run")))
+    op.execute(ADD_UP_RUNS)
+    for operation in ("insert", "update"):
+        op.execute(
+            f"create trigger add_up_{operation} after {operation} on kasparro.etl_run"
+            f" referencing {TRANSITION_TABLES[operation]} for each statement"
+            " execute function kasparro.add_up_runs()"
+        )
     op.execute(COUNT_CONTRACT)
     op.execute(
         "create trigger count_contract after insert on kasparro.contract_version"
@@ -219,6 +342,16 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Take the revision back."""
+    for operation in ("insert", "update"):
+        op.execute(f"drop trigger add_up_{operation} on kasparro.etl_run")
+    op.execute("drop function kasparro.add_up_runs")
+    op.drop_table("source_total", schema="kasparro")
+    op.drop_index(
+        "etl_run_running_idx",
+        table_name="etl_run",
+        schema="kasparro",
+        postgresql_where=sa.text("status = 'running'"),
+    )
     op.execute("drop trigger count_contract on kasparro.contract_version")
     for operation in (*TRANSITION_TABLES, "truncate"):
         op.execute(f"drop trigger count_{operation} on kasparro.unified_record")
