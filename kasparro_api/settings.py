@@ -49,7 +49,7 @@ class ApiSettings(WarehouseSettings):
         ge=0,
         le=10**12,
         validation_alias="KASPARRO_API_RATE_LIMIT",
-        description="Requests that a key, or an address without one, may make in a window of "
+        description="Requests that a key, or an address without one, may send within a window of "
         "KASPARRO_API_RATE_WINDOW; 0: no limit. Each worker process counts for itself.",
     )
     rate_window: int = Field(

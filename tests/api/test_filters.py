@@ -149,6 +149,8 @@ def test_a_bad_value_is_refused_with_what_is_allowed(declared: Service, column: 
     for suffix in ("", ".gt", ".ne", ".in", ".is_null"):
         kind = "boolean" if suffix == ".is_null" else type_
         for value in BAD.get(kind, ["1"]):
+            if suffix == ".in" and "," in value:  # two values, both good
+                continue
             error = error_of(declared.get("/data", **{column + suffix: value}))
             assert error["parameter"] == column + suffix
             assert error["message"]

@@ -176,7 +176,15 @@ def test_an_unknown_extension_is_404(service: Service, path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/data/1/lineage", "/changes", "/changes?since=2026-11-01", "/data?as_of=2026-11-01", "/api/v1/changes", "/data.csv?as_of=2026-11-01", "/data.json?as_of=2026-11-01"],
+    [
+        "/data/1/lineage",
+        "/changes",
+        "/changes?since=2026-11-01",
+        "/data?as_of=2026-11-01",
+        "/api/v1/changes",
+        "/data.csv?as_of=2026-11-01",
+        "/data.json?as_of=2026-11-01",
+    ],
 )
 def test_what_needs_a_history_is_404_and_says_so(service: Service, path: str) -> None:
     response = service.get(path)
