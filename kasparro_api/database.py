@@ -44,6 +44,7 @@ class Database:
         self.name = name
         self._deadline = statement_timeout + ANSWER_GRACE
         options = connection_options(settings, statement_timeout)
+        self._cancelling: dict[Connection, bool] = {}
         self._pool = Pool(settings.require_database_url(), size, settings.pool_timeout, options)
 
     async def close(self) -> None:
@@ -84,7 +85,7 @@ class Database:
         Raises:
             psycopg.OperationalError: as `fetch`.
         """
-        link = await self._pool.take()
+        link = await self._pool.take_fresh()
         try:
             async with (
                 link.connection.cursor() as cursor,
@@ -92,7 +93,7 @@ class Database:
             ):
                 yield _blocks(rows)
         finally:
-            self._pool.give_back(link)
+            await self._pool.give_back(link)
 
     async def _bounded(self, run: Callable[[Link], Awaitable[T]]) -> T:
         try:
@@ -101,7 +102,7 @@ class Database:
             if not _lost_connection(error):
                 raise
         # A server that restarted leaves dead connections: each of them would fail one request
-        self._pool.drop_idle()
+        await self._pool.drop_idle()
         return await self._once(run)
 
     async def _once(self, run: Callable[[Link], Awaitable[T]]) -> T:
@@ -123,7 +124,11 @@ class Database:
             timer.cancel()
             for watch in watches:
                 watch.cancel()
-            self._pool.give_back(link)
+            if watches and self._cancelling.pop(link.connection, False):
+                await (
+                    link.connection.close()
+                )  # a cancellation that arrives late would meet the next statement
+            await self._pool.give_back(link)
 
     async def _watch(self, connection: Connection) -> bool:
         """Stop a statement whose client went away; cut the connection if the server is silent.
@@ -134,6 +139,7 @@ class Database:
         try:
             async with asyncio.timeout(self._deadline - PATIENCE):
                 await client_gone()
+                self._cancelling[connection] = True
                 await connection.cancel_safe(timeout=ANSWER_GRACE)
                 await asyncio.Event().wait()  # until the statement has ended
         except (TimeoutError, psycopg.Error):

@@ -96,13 +96,22 @@ class Pool:
             if found is not None:
                 return found
 
-    def give_back(self, link: Link) -> None:
+    async def take_fresh(self) -> Link:
+        """As `take`, but no connection that was used before: it may be dead, and nothing tells.
+
+        Raises:
+            psycopg.OperationalError: as `take`.
+        """
+        await self.drop_idle()
+        return await self.take()
+
+    async def give_back(self, link: Link) -> None:
         """Hand a connection on, or drop it if it is of no more use."""
         pgconn = link.connection.pgconn
         usable = not self._closed and pgconn.transaction_status == TransactionStatus.IDLE
         if not usable:
             self._open -= 1
-            pgconn.finish()
+            await link.connection.close()
         while self._waiting:
             waiting = self._waiting.popleft()
             if not waiting.done():
@@ -117,11 +126,11 @@ class Pool:
         while self._idle:
             await self._idle.pop().connection.close()
 
-    def drop_idle(self) -> None:
+    async def drop_idle(self) -> None:
         """Close the connections that nobody uses: the server that they led to is gone."""
         while self._idle:
             self._open -= 1
-            self._idle.pop().connection.pgconn.finish()
+            await self._idle.pop().connection.close()
 
     def use(self) -> dict[str, int]:
         """How many connections there are, how many of them nobody uses, and how many requests wait."""
@@ -151,6 +160,10 @@ class Pool:
         timer = loop.call_at(deadline, _expire, waiting)
         try:
             return await waiting
+        except asyncio.CancelledError:
+            if waiting.done() and not waiting.cancelled() and (link := waiting.result()) is not None:
+                await self.give_back(link)  # it was handed over in the moment of the cancellation
+            raise
         finally:
             timer.cancel()
 

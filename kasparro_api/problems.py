@@ -193,7 +193,8 @@ def _explained(entry: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, 
     name = str(entry["loc"][1]) if len(entry["loc"]) > 1 else "the query as a whole"
     if entry["type"] != "extra_forbidden":
         message = entry["msg"].removeprefix("Value error, ")
-        return parameter_error(name, entry["input"], message, known.get(name, ""))
+        allowed = known.get(name) or known.get(name.rpartition(".")[0], "")
+        return parameter_error(name, entry["input"], message, allowed)
     allowed = f"Known parameters: {', '.join(known)}." if known else "This path takes no parameters."
     closest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)
     message = "Unknown parameter." + (f" The closest known one is `{closest[0]}`." if closest else "")

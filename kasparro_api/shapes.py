@@ -1,6 +1,6 @@
 """The shapes of what every answer has, for OpenAPI alone: bodies come as JSON and pass no model."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -12,6 +12,16 @@ class Meta(BaseModel):
 
     request_id: str = Field(description="The same as in the header `X-Request-ID`.")
     api_latency_ms: float = Field(description="Milliseconds from the request to the writing of this body.")
+
+
+class Pagination(BaseModel):
+    """Where the page stands."""
+
+    limit: int | None = Field(description="Records on a page at most; null where all are on one.")
+    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last one.")
+    has_more: bool = Field(description="Whether another page follows.")
+    total: int | None = Field(default=None, description="With `count`: how many records there are.")
+    total_is: Literal["exact", "estimated"] | None = Field(default=None, description="With `count`.")
 
 
 class ParameterError(BaseModel):

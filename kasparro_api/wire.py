@@ -118,7 +118,8 @@ def _text(value: object) -> bytes | None:
         case datetime():
             return value.isoformat().encode()
         case list() | tuple():
-            quoted = (str(item).replace("\\", "\\\\").replace('"', '\\"') for item in value)
+            texts = ((_text(item) or b"").decode() for item in value)
+            quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
             return ("{" + ",".join(f'"{item}"' for item in quoted) + "}").encode()
         case _:
             return str(value).encode()

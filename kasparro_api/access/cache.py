@@ -48,8 +48,8 @@ class HotCache:
         """Keep an answer that names the version of the data it was made from."""
         if answer.version is None or answer.status_code != 200:  # noqa: PLR2004 - OK
             return
-        # Its compressed forms come later, and are smaller together than it is itself
-        size = 2 * answer.size
+        # Its two compressed forms come later
+        size = 3 * answer.size
         if size * LARGEST_SHARE > self._max_bytes:
             return
         key = _key(scope)

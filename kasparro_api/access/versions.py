@@ -74,7 +74,7 @@ class VersionWatch:
                 self._waiting = []
                 try:
                     versions = await self._ask()
-                except psycopg.Error as error:
+                except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
                     for answer in waiting:
                         if not answer.done():
                             answer.set_exception(error)

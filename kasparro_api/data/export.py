@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
 
+import psycopg
 import zstandard
 from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
@@ -18,6 +19,7 @@ from kasparro_api.data.facets import declared_attributes
 from kasparro_api.data.parameters import ExportParameters
 from kasparro_api.data.requests import read_query
 from kasparro_api.operation.context import client_gone
+from kasparro_api.sql import Statement
 
 if TYPE_CHECKING:
     from kasparro_api.database import Database
@@ -28,11 +30,8 @@ MEDIA_TYPES: dict[str, Format] = {
     "application/x-ndjson": "ndjson",
     "application/jsonl": "ndjson",
     "text/csv": "csv",
-    "application/*": "json",
-    "text/*": "csv",
-    "*/*": "json",
 }
-"""What Accept may ask for; a wildcard gives the first format that fits."""
+"""What Accept may ask for; of those that it likes the same, the first one is given."""
 CONTENT_TYPES = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8; header=present"}
 
 
@@ -45,15 +44,18 @@ def wanted_format(request: Request) -> Format:
     extension = request.scope["path"].rpartition(".")[2]
     if extension in {"json", "ndjson", "csv"}:
         return extension  # type: ignore[no-any-return]
-    accepted = request.headers.get("accept")
-    if accepted is None or accepted == "*/*":
+    accepted = request.headers.get("accept", "*/*")
+    if accepted == "*/*":
         return "json"
-    best: tuple[float, Format | None] = (0.0, None)
+    weights: dict[str, float] = {}
     for entry in accepted.lower().split(","):
         media_type, _, parameters = entry.strip().partition(";")
-        file_format = MEDIA_TYPES.get(media_type.strip())
-        quality = quality_of(parameters)
-        if file_format is not None and quality > best[0]:
+        weights[media_type.strip()] = quality_of(parameters)
+    best: tuple[float, Format | None] = (0.0, None)
+    for media_type, file_format in MEDIA_TYPES.items():
+        ranges = (media_type, f"{media_type.partition('/')[0]}/*", "*/*")  # the most specific one counts
+        quality = next((weights[each] for each in ranges if each in weights), 0.0)
+        if quality > best[0]:
             best = (quality, file_format)
     if best[1] is None:
         detail = "This path answers with application/json, application/x-ndjson or text/csv."
@@ -76,10 +78,29 @@ async def stream(request: Request, file_format: Format) -> Response:
     statement = selection.export(chosen, file_format, limit=parameters.limit, ordered=ordered)
     exports: Database = request.app.state.exports
     async with AsyncExitStack() as stack:
-        blocks = await stack.enter_async_context(exports.copy(statement))
-        first = await anext(blocks)  # whatever can fail at the start fails before the answer begins
-        return _Export(file_format, first, blocks, stack.pop_all(), request.app.state.settings.export_timeout)
+        # Whatever can fail at the start fails before the answer begins
+        beginning = asyncio.ensure_future(_begin(exports, statement, stack))
+        gone = asyncio.ensure_future(client_gone())
+        try:
+            await asyncio.wait({beginning, gone}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            if not beginning.done():
+                beginning.cancel()
+                await asyncio.wait({beginning})
+        if beginning.cancelled():
+            raise psycopg.errors.QueryCanceled("the client went away before the first block")
+        first, rest = beginning.result()
+        timeout = request.app.state.settings.export_timeout
+        return _Export(file_format, first, rest, stack.pop_all(), timeout)
     raise AssertionError  # pragma: no cover - the stack swallows nothing
+
+
+async def _begin(
+    exports: "Database", statement: Statement, stack: AsyncExitStack
+) -> tuple[bytes, AsyncIterator[bytes]]:
+    blocks = await stack.enter_async_context(exports.copy(statement))
+    return await anext(blocks), blocks
 
 
 class _Export(Response):

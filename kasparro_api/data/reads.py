@@ -65,20 +65,25 @@ async def read_data(request: Request) -> Response:
         **await _total(request, parameters.count, chosen),
     }
     records = [result.get_value(row, 0) for row in range(shown)]
-    return versioned(
+    answer = versioned(
         request,
         {"data": b"[%s]" % b",".join(records), "pagination": to_json(pagination)},  # type: ignore[arg-type]
         version,
         following,
     )
+    declared = request.app.state.attributes
+    if any(item.column.startswith("attributes.") for item in chosen.filters) and declared[0] != version:
+        answer.version = None  # a contract may have changed between its reading and the page's: not kept
+    return answer
 
 
 async def read_record(request: Request) -> Response:
     """One record."""
     text = request.scope["path"].rpartition("/")[2]
     parameters, chosen = await asked(request, RecordParameters)
-    record_id = int(text) if text.isascii() and text.isdigit() and int(text) <= LARGEST_ID else None
-    if record_id is None:
+    digits = text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_ID))
+    record_id = int(text) if digits else None
+    if record_id is None or record_id > LARGEST_ID:
         raise _no_record(f"`{text[:100]}` is no id: an id is a whole number such as 42.")
     result = await _database(request).fetch_text(selection.record(record_id, chosen.fields))
     if not result.ntuples:

@@ -28,6 +28,15 @@ _SORTS = {
     "title": (TITLE_SORT, "text"),
 }
 """Per sort its expression, which an index leads with, and the type that a cursor's text is read as."""
+_YEAR = r"(?!0000)\d{4}"
+_LEAP_YEAR = r"(?!0000)(\d\d(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)"
+_DAY = (
+    rf"({_YEAR}-((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)|02-(0[1-9]|1\d|2[0-8]))"
+    rf"|{_LEAP_YEAR}-02-29)"
+)
+_CLOCK = r"[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d([.]\d{1,6})?)?(Z|[+-](0\d|1[0-4]):[0-5]\d)?"
+_TIME = f"^{_DAY}({_CLOCK})?$"
+"""The days and times that PostgreSQL takes: one that it does not take would fail a whole list."""
 _DELETED = {"exclude": "deleted_at is null", "include": None, "only": "deleted_at is not null"}
 _LED_BY = ("source", "category", "author")
 """The columns that an index of the newest records can lead with."""
@@ -180,7 +189,11 @@ def _lists(selection: Selection, values: Values) -> dict[str, str]:
     if selection.sort.removeprefix("-") != "published_at" or selection.search is not None:
         return {}
     lists = {}
-    any_of = {item.column: item.values for item in selection.filters if item.operator == "any"}
+    any_of: dict[str, tuple[object, ...]] = {}
+    for item in selection.filters:
+        if item.operator == "any":  # a second filter on a column (`.in`) narrows the first
+            known = any_of.get(item.column, item.values)
+            any_of[item.column] = tuple(value for value in item.values if value in known)
     for column in _LED_BY:
         if len(any_of.get(column, ())) > 1:
             given = values.bind(list(any_of[column]))
@@ -241,7 +254,7 @@ def _attribute(item: Filter, values: Values) -> str:
     if item.operator == "is_null" or item.kind in {"text", "json"}:
         return text
     if item.kind == "time":
-        return f"case when {text} ~ '^\\d{{4}}-\\d\\d-\\d\\d' then {text}::timestamptz end"
+        return f"case when {text} ~ '{_TIME}' then {text}::timestamptz end"
     kind, type_ = ("boolean", "boolean") if item.kind == "boolean" else ("number", "numeric")
     return f"case jsonb_typeof(attributes -> {name}::text) when '{kind}' then {text}::{type_} end"
 

@@ -1,11 +1,11 @@
 """The shapes of records, for OpenAPI alone: bodies come as JSON and pass no model."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from kasparro_api.shapes import META_EXAMPLE, Meta
+from kasparro_api.shapes import META_EXAMPLE, Meta, Pagination
 
 RECORD_EXAMPLE: dict[str, Any] = {
     "id": 888,
@@ -69,16 +69,6 @@ class Record(BaseModel):
     first_seen_at: datetime = Field(description="When the first version was written.")
     updated_at: datetime = Field(description="When this version was written.")
     deleted_at: datetime | None = Field(description="When it went away; such a record is shown on request.")
-
-
-class Pagination(BaseModel):
-    """Where the page stands."""
-
-    limit: int | None = Field(description="Records on a page at most; null where all are on one.")
-    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last one.")
-    has_more: bool = Field(description="Whether another page follows.")
-    total: int | None = Field(default=None, description="With `count`: how many records there are.")
-    total_is: Literal["exact", "estimated"] | None = Field(default=None, description="With `count`.")
 
 
 class DataPage(BaseModel):

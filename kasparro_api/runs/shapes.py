@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from kasparro_api.runs import anomalies
 from kasparro_api.runs.examples import COMPARISON, COUNTS_EXAMPLE, DETAIL, RUN, RUNS_EXAMPLE, STATS
-from kasparro_api.shapes import META_EXAMPLE, Meta
+from kasparro_api.shapes import META_EXAMPLE, Meta, Pagination
 
 __all__ = ["COUNTS_EXAMPLE", "RUNS_EXAMPLE"]
 
@@ -38,14 +38,6 @@ class RunBase(BaseModel):
     rejected_share: float | None = Field(description="Of the records read, 0 to 1.")
     error: str | None
     dagster_url: str | None = Field(description="The run's page in Dagster.")
-
-
-class Pagination(BaseModel):
-    """Where the page stands."""
-
-    limit: int
-    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last one.")
-    has_more: bool
 
 
 class RunsPage(BaseModel):

@@ -155,13 +155,28 @@ def test_whatever_is_not_a_read_needs_scope_trigger(
 ) -> None:
     base = request.getfixturevalue(url)
     reader, trigger = key(READ), key(TRIGGER)
+    for path in ("/etl/run", "/api/v1/etl/run", "/run-etl", "/sources/x/files?name=a.csv"):
+        assert_problem(ask(base + path, method="POST"), 401, "missing-key")
+        refused = ask(base + path, reader, "POST")
+        assert_problem(refused, 403, "missing-scope")
+        assert 'scope="trigger"' in refused.headers["WWW-Authenticate"]
+        assert ask(base + path, trigger, "POST").status_code not in {401, 403}
     for method in ("POST", "PUT", "PATCH", "DELETE"):
         for path in ("/data", "/api/v1/data", "/health", "/docs", "/nowhere"):
-            assert_problem(ask(base + path, method=method), 401, "missing-key")
-            refused = ask(base + path, reader, method)
-            assert_problem(refused, 403, "missing-scope")
-            assert 'scope="trigger"' in refused.headers["WWW-Authenticate"]
-            assert ask(base + path, trigger, method).status_code in {404, 405}
+            assert ask(base + path, method=method).status_code in {404, 405}
+
+
+def test_every_route_that_is_not_a_read_needs_a_key(open_url: str) -> None:
+    app = create_app(ApiSettings(_env_file=None, DATABASE_URL="postgresql://127.0.0.1:1/none"))
+    written = [
+        (path, method)
+        for path, operations in app.openapi()["paths"].items()
+        for method in operations
+        if method != "get"
+    ]
+    assert len(written) >= 3
+    for path, method in written:
+        assert_problem(ask(open_url + path, method=method.upper()), 401, "missing-key")
 
 
 def test_options_needs_no_key(closed_url: str) -> None:
@@ -283,7 +298,7 @@ def test_a_key_that_cannot_be_checked_is_not_let_pass(url_without_database: str)
     response = ask(f"{url_without_database}/data", WRONG)
     assert_problem(response, 503, "database-unavailable")
     assert int(response.headers["Retry-After"]) > 0
-    assert_problem(ask(f"{url_without_database}/data", method="POST"), 401, "missing-key")
+    assert_problem(ask(f"{url_without_database}/etl/run", method="POST"), 401, "missing-key")
     assert ask(f"{url_without_database}/docs", WRONG).status_code == 200
 
 
