@@ -82,25 +82,27 @@ class Answer(Response):
         if self._following is not None:  # RFC 8288; absolute, under the name that the client used
             base = scope["scheme"].encode() + b"://" + host if host else b""
             headers = [*headers, (b"link", b'<%s%s>; rel="next"' % (base, self._following.encode()))]
-        body = self._body(coding, _meta(scope["state"]["context"]))
-        headers = [*headers, (b"content-length", b"%d" % len(body))]
+        start, end = self._body(coding, _meta(scope["state"]["context"]))
+        headers = [*headers, (b"content-length", b"%d" % (len(start) + len(end)))]
         if coding != "identity":
             headers.append((b"content-encoding", coding.encode()))
         await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        # Two parts, so that the large one is not copied for the sake of the small one
+        await send({"type": "http.response.body", "body": start, "more_body": True})
+        await send({"type": "http.response.body", "body": end})
 
     @property
     def size(self) -> int:
         """Bytes that it takes in memory, about."""
         return len(self.prefix) + sum(len(body) for body, _ in self._compressed.values()) + 1000
 
-    def _body(self, coding: str, meta: bytes) -> bytes:
+    def _body(self, coding: str, meta: bytes) -> tuple[bytes, bytes]:
         if coding == "identity":
-            return self.prefix + meta
+            return self.prefix, meta
         if coding not in self._compressed:
             self._compressed[coding] = _COMPRESS[coding](self.prefix)
         start, checksum = self._compressed[coding]
-        return start + _END[coding](meta, checksum, len(self.prefix) + len(meta))
+        return start, _END[coding](meta, checksum, len(self.prefix) + len(meta))
 
 
 def answer(

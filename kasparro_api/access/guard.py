@@ -11,7 +11,7 @@ from starlette.datastructures import State
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kasparro_api import problems
 from kasparro_api.access.keys import VALID_KEYS, Key, KeyRing, presented
@@ -71,7 +71,7 @@ class Guard:
             state["key"] = key = found
         if self._limit is not None:
             left = self._limit.take(key.id if key else address_of(scope))
-            send = _with_headers(send, self._limit.headers(left))
+            state["headers"] = self._limit.headers(left)  # of the answer, whoever gives it
             if left < 0:
                 await _too_many_requests(Request(scope), self._limit)(scope, receive, send)
                 return
@@ -119,17 +119,6 @@ def _scope_to_write(scope: Scope) -> str | None:
     """`trigger` wherever such a request would be served; else the router says that it is not."""
     served = any(route.matches(scope)[0] is Match.FULL for route in scope["app"].router.routes)
     return "trigger" if served else None
-
-
-def _with_headers(send: Send, headers: tuple[tuple[bytes, bytes], ...]) -> Send:
-    """`send`, which adds `headers` to the start of the answer."""
-
-    async def send_with_headers(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), *headers]
-        await send(message)
-
-    return send_with_headers
 
 
 def _not_valid(request: Request) -> Response:

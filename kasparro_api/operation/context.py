@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from http import HTTPStatus
-from uuid import uuid4
+from random import getrandbits
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -95,6 +95,7 @@ class RequestContextMiddleware:
                 status = message["status"]
                 message["headers"] = [
                     *message.get("headers", ()),
+                    *scope["state"].get("headers", ()),
                     (b"x-request-id", context.request_id.encode()),
                     (b"x-api-latency-ms", str(context.latency_ms()).encode()),
                 ]
@@ -130,7 +131,8 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _CLIENT_REQUEST_ID.fullmatch(value):
             return str(value, "ascii")
-    return uuid4().hex
+    # Not a secret, so not worth the call into the system that a better random number is
+    return f"{getrandbits(128):032x}"
 
 
 def _line(scope: Scope, context: RequestContext, status: int, sent_bytes: int) -> dict[str, object]:
