@@ -18,6 +18,8 @@ from kasparro_api.operation.context import RequestContext
 
 SMALLEST_COMPRESSED = 1000
 """Bytes; compressing less saves nothing."""
+LONGEST_REMEMBERED = 200
+"""Bytes of an Accept-Encoding."""
 _GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 _GZIP_LEVEL = 4
 _ZSTD_LEVEL = 3
@@ -50,7 +52,7 @@ class Answer(Response):
         self.background = None
         self.body = b""
         self.version = version
-        self._etag = etag
+        self.etag = etag
         self._following = following
         self.prefix = b"{" + b"".join(b'"%s":%s,' % (name.encode(), v) for name, v in members.items())
         fixed = {"vary": "Accept, Accept-Encoding", **(headers or {})}
@@ -71,11 +73,11 @@ class Answer(Response):
             elif name == b"if-none-match":
                 known = value
         headers = self.raw_headers
-        if self._etag is not None:
+        if self.etag is not None:
             # each coding is a representation of its own, with its own strong tag
-            tag = self._etag if coding == "identity" else f"{self._etag}-{coding}"
+            tag = self.etag if coding == "identity" else f"{self.etag}-{coding}"
             headers = [*headers, (b"etag", b'"%s"' % tag.encode())]
-            if known is not None and _matches(known, self._etag):
+            if known is not None and _matches(known, self.etag):
                 await send({"type": "http.response.start", "status": 304, "headers": headers[1:]})
                 await send({"type": "http.response.body", "body": b""})
                 return
@@ -115,9 +117,14 @@ def answer(
     return Answer(members, {"cache-control": "no-store", **(headers or {})}, status)
 
 
-@lru_cache(256)
 def negotiated_coding(accepted: bytes) -> str:
     """`zstd`, `gzip` or `identity`: the one that Accept-Encoding prefers (RFC 9110, 12.5.3)."""
+    # A long one is not remembered: it could be made to fill the memory
+    return _negotiated(accepted) if len(accepted) <= LONGEST_REMEMBERED else _negotiated.__wrapped__(accepted)
+
+
+@lru_cache(256)
+def _negotiated(accepted: bytes) -> str:
     weights: dict[str, float] = {}
     for entry in accepted.decode("latin-1").lower().split(","):
         name, _, parameters = entry.partition(";")

@@ -154,7 +154,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         statement_timeout=settings.export_timeout,
     )
     # Of its own, so that what watches the service does not wait behind its pages
-    state.watching = Database(settings, name="watching", size=1, statement_timeout=settings.statement_timeout)
+    state.watching = Database(settings, name="watching", size=1, statement_timeout=1)
     state.pools = (state.database, state.exports, state.watching)
     state.versions = VersionWatch(settings)
     state.cache = HotCache(state.versions, settings.cache_mb * 1_000_000)

@@ -86,6 +86,9 @@ class Database:
             psycopg.OperationalError: as `fetch`.
         """
         link = await self._pool.take_fresh()
+        loop = asyncio.get_running_loop()
+        # However it ends: also a server that falls silent may hold the connection no longer
+        timer = loop.call_later(self._deadline, sever, link.connection)
         try:
             async with (
                 link.connection.cursor() as cursor,
@@ -93,6 +96,7 @@ class Database:
             ):
                 yield _blocks(rows)
         finally:
+            timer.cancel()
             await self._pool.give_back(link)
 
     async def _bounded(self, run: Callable[[Link], Awaitable[T]]) -> T:

@@ -143,15 +143,18 @@ class Pool:
                 connection = await connect(self._url, self._options)
         except BaseException as error:
             self._open -= 1
-            while self._waiting:  # for them too there is none; the next of them tries
-                waiting = self._waiting.popleft()
-                if not waiting.done():
-                    waiting.set_result(None)
-                    break
+            self._wake_next()  # for it too there may be none: it tries itself
             if isinstance(error, TimeoutError):
                 raise PoolTimeoutError("no connection to the database in time") from None
             raise
         return Link(connection)
+
+    def _wake_next(self) -> None:
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+                return
 
     async def _wait(self, deadline: float) -> Link | None:
         loop = asyncio.get_running_loop()
@@ -161,8 +164,12 @@ class Pool:
         try:
             return await waiting
         except asyncio.CancelledError:
-            if waiting.done() and not waiting.cancelled() and (link := waiting.result()) is not None:
-                await self.give_back(link)  # it was handed over in the moment of the cancellation
+            # It was handed a connection, or a place for one, in the moment of the cancellation
+            if waiting.done() and not waiting.cancelled() and waiting.exception() is None:
+                if (link := waiting.result()) is not None:
+                    await self.give_back(link)
+                else:
+                    self._wake_next()
             raise
         finally:
             timer.cancel()

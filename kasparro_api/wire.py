@@ -16,7 +16,7 @@ from psycopg.pq.abc import PGconn, PGresult
 from psycopg.rows import TupleRow
 
 MAX_PREPARED = 50
-"""Statements that one connection keeps prepared; further ones are planned each time."""
+"""Statements that one connection keeps prepared; the one that was made first leaves for a further one."""
 
 
 class TextStatement(NamedTuple):
@@ -43,6 +43,7 @@ class Link:
     def __init__(self, connection: psycopg.AsyncConnection[TupleRow]) -> None:
         self.connection = connection
         self._prepared: dict[str, bytes] = {}
+        self._made = 0
 
     async def run(self, statement: TextStatement) -> PGresult:
         """The result of a statement; every value in it is text.
@@ -57,10 +58,12 @@ class Link:
             return await _result(pgconn)
         name = self._prepared.get(statement.text)
         if name is None and len(self._prepared) >= MAX_PREPARED:
-            pgconn.send_query_params(statement.text.encode(), values)
-            return await _result(pgconn)
+            oldest = next(iter(self._prepared))
+            pgconn.send_query_params(b"deallocate " + self._prepared.pop(oldest), None)
+            await _result(pgconn)
         if name is None:
-            name = b"kasparro_%d" % len(self._prepared)
+            self._made += 1
+            name = b"kasparro_%d" % self._made
             pgconn.send_prepare(name, statement.text.encode())
             await _result(pgconn)
             self._prepared[statement.text] = name

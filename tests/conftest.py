@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 from kasparro_pipeline.stack.embedded import EmbeddedPostgres
 from kasparro_pipeline.warehouse import connection, migrate
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).parent.parent
 CORPORA = PROJECT.parent / "shared" / "corpora"
 TEMPLATE = "kasparro_test_template"
+# How long an example takes says something of the machine, not of the code
+settings.register_profile("kasparro", deadline=None)
+settings.load_profile("kasparro")
 _numbers = itertools.count()
 
 

@@ -10,6 +10,9 @@ from kasparro_api.answers import Answer
 LARGEST_SHARE = 8
 """An answer larger than this part of the whole cache is not kept."""
 
+LONGEST_KEY = 2000
+"""Bytes: longer ones are made by nobody who asks again, and would fill the memory uncounted."""
+
 Key = tuple[bytes, bytes, bytes]
 
 
@@ -49,10 +52,12 @@ class HotCache:
         if answer.version is None or answer.status_code != 200:  # noqa: PLR2004 - OK
             return
         # Its two compressed forms come later
+        key = _key(scope)
+        if sum(map(len, key)) > LONGEST_KEY:
+            return
         size = 3 * answer.size
         if size * LARGEST_SHARE > self._max_bytes:
             return
-        key = _key(scope)
         self._forget(key)
         self._answers[key] = answer
         self._sizes[key] = size

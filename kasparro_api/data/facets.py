@@ -18,7 +18,8 @@ _SOURCES = rendered(
     """\
 with known as (
     select source, coalesce(sum(records), 0) as records, coalesce(sum(deleted), 0) as deleted,
-        coalesce(json_agg(kind order by kind) filter (where kind <> ''), '[]') as kinds,
+        coalesce(json_agg(kind order by kind)
+            filter (where kind <> '' and records + deleted > 0), '[]') as kinds,
         max(changed_at) as changed_at
     from {versions} group by source
     union all
@@ -34,7 +35,8 @@ select coalesce(json_agg(json_build_object(
 from known
 left join lateral (
     select published_at from {unified} u
-    where u.source = known.source and u.deleted_at is null order by {sort} desc, id desc limit 1
+    where known.records > 0 and u.source = known.source and u.deleted_at is null
+    order by {sort} desc, id desc limit 1
 ) newest on true
 left join lateral (
     select finished_at from {runs} r
@@ -106,5 +108,5 @@ async def declared_attributes(request: Request, query: bytes) -> Mapping[str, Ki
                 kind = attribute_kind(type_)
                 found[name] = kind if found.get(name, kind) == kind else "text"
         state.attributes = (version, found)
-    attributes: Mapping[str, Kind] = state.attributes[1]
-    return attributes
+    request.scope["state"]["attributes_version"], attributes = state.attributes
+    return attributes  # type: ignore[no-any-return]

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from http import HTTPStatus
+from importlib.metadata import version as release_of
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from kasparro_api.sql import Statement
 
 LARGEST_ID = 2**63 - 1
+RELEASE = release_of("kasparro").encode()
 NO_HISTORY = "The history of records is not kept yet: there is only the present version of each."
 
 
@@ -71,9 +73,10 @@ async def read_data(request: Request) -> Response:
         version,
         following,
     )
-    declared = request.app.state.attributes
-    if any(item.column.startswith("attributes.") for item in chosen.filters) and declared[0] != version:
-        answer.version = None  # a contract may have changed between its reading and the page's: not kept
+    read_at = request.scope["state"].get("attributes_version", version)
+    if read_at != version or pagination.get("total_is") == "estimated":
+        # A contract may have changed between its reading and the page's; an estimate may change any time
+        answer.version = answer.etag = None
     return answer
 
 
@@ -145,7 +148,8 @@ def versioned(
 ) -> Answer:
     """An answer that was made from one version of the data, and that clients and caches can ask for again."""
     path, query = request.scope["path"], request.scope["query_string"]
-    digest = hashlib.blake2b(path.encode() + b"?" + query, digest_size=8).hexdigest()
+    identity = RELEASE + path.encode() + b"?" + query  # another release may write the same data otherwise
+    digest = hashlib.blake2b(identity, digest_size=8).hexdigest()
     changed = datetime.fromtimestamp(int(version.rpartition("-")[2]) // 1_000_000, UTC)
     return Answer(
         members,

@@ -98,7 +98,7 @@ def page(
         f" sort_key::text, id, now.version from (select {_VERSION} as version) now"
         f" left join ({inner}) page on true order by {order}"
     )
-    return TextStatement(text, values, prepare=_plans_alike(selection))
+    return TextStatement(text, values, prepare=not offset and _plans_alike(selection))
 
 
 def record(record_id: int, fields: Sequence[str]) -> TextStatement:
@@ -116,15 +116,15 @@ def export(selection: Selection, file_format: str, *, limit: int | None, ordered
     where = _where(selection, values)
     tail = f" order by {_order(_sort_key(selection, values), selection)}" if ordered else ""
     tail += f" limit {values.bind(limit)}" if limit is not None else ""
+    # Ordered before the members are made: an order by a member would be by its text
+    found = f"(select * from {_UNIFIED}{where}{tail}) found"
     if file_format == "ndjson":
         # JSON holds no raw control character, so that nothing of it is quoted or doubled
-        rows = (
-            f"select row_to_json(r) from (select {_members(selection.fields)} from {_UNIFIED}{where}{tail}) r"
-        )
+        rows = f"select row_to_json(r) from (select {_members(selection.fields)} from {found}) r"
         options = "format csv, quote e'\\x01', delimiter e'\\x02'"
     else:
         cells = ", ".join(_cell(name) for name in selection.fields)
-        rows = f"select {cells} from (select * from {_UNIFIED}{where}{tail}) r"
+        rows = f"select {cells} from {found}"
         options = "format csv, header"
     return Statement(_sql(f"copy ({rows}) to stdout ({options})"), values)
 
@@ -200,7 +200,9 @@ def _lists(selection: Selection, values: Values) -> dict[str, str]:
             lists[column] = f"unnest({given}::text[]) as wanted_{column}(value)"
     if "kind" in any_of and "source" not in any_of:
         given = values.bind(list(any_of["kind"]))
-        sources = f"select distinct source from {_VERSIONS} where kind = any({given})"
+        sources = (
+            f"select distinct source from {_VERSIONS} where kind = any({given}) and records + deleted > 0"
+        )
         lists["source"] = f"({sources}) as wanted_source(value)"
     return lists
 
@@ -213,12 +215,24 @@ def _where(selection: Selection, values: Values, *more: str, lists: Container[st
         for item in selection.filters
         if not (item.operator == "any" and item.column in lists)
     ]
+    # A kind that there is not would be looked for to the end of an index
+    kinds = [item for item in selection.filters if item.operator == "any" and item.column == "kind"]
+    conditions += [_kind_exists(item, selection, values) for item in kinds]
     if selection.search is not None:
         conditions.append(f"search @@ websearch_to_tsquery('english', {values.bind(selection.search)})")
     if deleted := _DELETED[selection.deleted]:
         conditions.append(deleted)
     conditions += more
     return f" where {' and '.join(conditions)}" if conditions else ""
+
+
+def _kind_exists(kind: Filter, selection: Selection, values: Values) -> str:
+    known = f"select from {_VERSIONS} where records + deleted > 0"
+    known += f" and kind = any({values.bind(list(kind.values))})"
+    for item in selection.filters:
+        if item.operator == "any" and item.column == "source":
+            known += f" and source = any({values.bind(list(item.values))})"
+    return f"exists ({known})"
 
 
 def _published(selection: Selection) -> str:
@@ -294,13 +308,23 @@ _TEXTS = {"source", "source_id", "kind", "title", "summary", "url", "category", 
 
 
 def _plans_alike(selection: Selection) -> bool:
-    """Whether one plan suits all values, so that it may be prepared."""
-    simple = all(
-        item.operator == "any" and item.column in _LED_BY and len(item.values) == 1
-        for item in selection.filters
-    )
-    usual = selection.search is None and selection.deleted == "exclude"
-    return simple and usual and selection.sort.removeprefix("-") in {"published_at", "updated_at"}
+    """Whether one plan suits all values, so that it may be prepared: the one that walks an index made for it.
+
+    With any other filter the best plan depends on the values, and a plan for all of them can walk everything.
+    """
+    if selection.search is not None or selection.deleted != "exclude":
+        return False
+    if any(item.operator != "any" or len(item.values) != 1 for item in selection.filters):
+        return False
+    columns = frozenset(item.column for item in selection.filters)
+    order = selection.sort.removeprefix("-")
+    return (order == "published_at" and columns in _SERVED_SETS) or (order == "updated_at" and not columns)
+
+
+_SERVED_SETS = {
+    frozenset(columns) for columns in ((), ("source",), ("category",), ("source", "category"), ("author",))
+}
+"""The filters for equality that an index of the newest records leads with."""
 
 
 def _sql(text: str) -> sql.SQL:

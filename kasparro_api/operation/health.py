@@ -98,15 +98,13 @@ async def _examine(request: Request) -> tuple[dict[str, Any], tuple[str, str] | 
         parts["database"] = {"reachable": reachable, "latency_ms": None, "error": _without_address(error)}
         return parts, ("database-unavailable", problems.DATABASE_UNAVAILABLE)
     most = state.settings.max_replica_lag
-    if is_replica and lag > most:
-        return parts, (
-            "replica-behind",
-            f"The replica is {lag:g} s behind, more than {most:g}. Ask another one.",
-        )
+    if is_replica and (lag is None or lag > most):
+        behind = "an unknown time" if lag is None else f"{lag:g} s"
+        return parts, ("replica-behind", f"The replica is {behind} behind; {most:g} s are allowed.")
     return parts, None
 
 
-async def _state(database: Database) -> tuple[str | None, bool, float]:
+async def _state(database: Database) -> tuple[str | None, bool, float | None]:
     """The database's revision (none before the first), whether it is a replica, how far behind."""
     try:
         rows = await database.fetch(Statement(_STATE))

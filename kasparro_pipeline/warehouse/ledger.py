@@ -93,8 +93,7 @@ def begin(connection: Connection, source: str, partition_key: str, run_id: str) 
     attend(connection, run_id)
     with connection.transaction():
         had = connection.execute(
-            f"select fence from {SCHEMA}.etl_run"
-            " where run_id = %s and source = %s and partition_key = %s for update",
+            f"select fence from {SCHEMA}.etl_run where run_id = %s and source = %s and partition_key = %s",
             (run_id, source, partition_key),
         ).fetchone()
         if had is not None:

@@ -36,6 +36,7 @@ class Bench:
             "DATABASE_URL": url or self.dataset.url,
             "KASPARRO_API_READS": "open" if bare else "keys",
             "KASPARRO_API_RATE_LIMIT": "0" if bare else HARD_LIMIT,
+            "KASPARRO_API_ACCESS_LOG": "errors",  # as under load; the metrics count every request
         }
         if not cached:
             environment["KASPARRO_API_CACHE_MB"] = "0"
