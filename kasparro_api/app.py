@@ -172,6 +172,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if warning := metrics.require_shared_folder():
         _log.warning(warning)
     async with AsyncExitStack() as stack:
+        # The server ends itself by the signal that it was sent, and nothing is written at the exit
+        stack.callback(log.flush)
         for pool in app.state.pools:
             stack.push_async_callback(pool.close)
         stack.push_async_callback(app.state.versions.close)

@@ -61,6 +61,11 @@ def configure(log_format: Literal["text", "json"], access_log: Literal["all", "e
     uvicorn.propagate = False
 
 
+def flush() -> None:
+    """Write the lines that wait."""
+    _handler.flush()
+
+
 def formatter(log_format: Literal["text", "json"]) -> logging.Formatter:
     """How a line of `log_format` is written."""
     return _JsonFormatter() if log_format == "json" else _TextFormatter()

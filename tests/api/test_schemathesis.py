@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Server
 
-MAX_EXAMPLES = os.environ.get("SCHEMATHESIS_MAX_EXAMPLES", "20")
+MAX_EXAMPLES = os.environ.get("SCHEMATHESIS_MAX_EXAMPLES", "8")
 """Cases of an operation at most; some hundreds take minutes."""
 SEED = os.environ.get("SCHEMATHESIS_SEED", "1")
 TIMEOUT = 3600
