@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import Text
 
-from kasparro_pipeline.warehouse.tables import PUBLISHED_SORT, SCHEMA
+from kasparro_pipeline.warehouse.tables import NEWEST_SORT, SCHEMA
 
 POOL = 4
 
@@ -106,7 +106,7 @@ _engine = create_async_engine(
     connect_args={"options": "-c timezone=UTC"},
 )
 _sessions = async_sessionmaker(_engine, expire_on_commit=False)
-_SORT = literal_column(PUBLISHED_SORT, DateTime(timezone=True))  # to the letter, else no index serves it
+_SORT = literal_column(NEWEST_SORT, DateTime(timezone=True))  # to the letter, else no index serves it
 
 app = FastAPI()
 
