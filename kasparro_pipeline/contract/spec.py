@@ -139,8 +139,18 @@ class SchemaContract(StrictModel):
     """A field came that the contract does not name."""
     removed: Mode = "freeze"
     """A required field came in no record."""
+    renamed: Mode = "freeze"
+    """A field is gone, and one came that looks like it."""
     retyped: Mode = "quarantine_row"
     """Values came of another type than promised."""
+    nullability: Mode = "quarantine_row"
+    """A required field came in some records without a value."""
+    enum: Mode = "quarantine_row"
+    """An enum had values that it does not allow."""
+    format: Mode = "quarantine_row"
+    """Dates or timestamps came written in another way."""
+    explosion: Mode = "evolve"
+    """A nested field came far larger than the contract allows."""
 
 
 class Contract(StrictModel):

@@ -33,7 +33,7 @@ def test_each_mistake_is_reported_at_its_own_place() -> None:
     assert "fields.title.x: unknown key" in said
     assert "fields.title.type: " in said
     assert "schema_contract.added: " in said
-    assert "schema_contract.y: unknown key; the known ones are added, removed, retyped" in said
+    assert "schema_contract.y: unknown key; the known ones are added, removed, renamed, retyped" in said
 
 
 @pytest.mark.parametrize("name", sorted(COLUMN_TYPES))
