@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 import zstandard
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -108,13 +107,14 @@ class Answer(Response):
 
 
 def answer(
-    request: Request,  # noqa: ARG001 - the context is found when the answer is sent
     members: Mapping[str, bytes],
     headers: Mapping[str, str] | None = None,
     status: int = 200,
+    *,
+    following: str | None = None,
 ) -> Answer:
-    """A JSON object of `members`, whose values are JSON already, with `meta` as its last member."""
-    return Answer(members, {"cache-control": "no-store", **(headers or {})}, status)
+    """An answer that is not kept: a JSON object of `members`, whose values are JSON already."""
+    return Answer(members, {"cache-control": "no-store", **(headers or {})}, status, following=following)
 
 
 def negotiated_coding(accepted: bytes) -> str:

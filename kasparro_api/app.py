@@ -47,6 +47,8 @@ EXPOSED_HEADERS = (
 )
 POOL_FIGURES_EVERY = 5
 """Seconds between two looks at how the pools are used."""
+WATCHING_TIMEOUT = 1.0
+"""Seconds: a probe wants an answer, also the one that the database gives none."""
 
 DESCRIPTION = f"""\
 Records from REST APIs, CSV files and feeds, merged into one table. [`/data?limit=3`](data?limit=3) shows
@@ -154,7 +156,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         statement_timeout=settings.export_timeout,
     )
     # Of its own, so that what watches the service does not wait behind its pages
-    state.watching = Database(settings, name="watching", size=1, statement_timeout=1)
+    state.watching = Database(settings, name="watching", size=1, statement_timeout=WATCHING_TIMEOUT)
     state.pools = (state.database, state.exports, state.watching)
     state.versions = VersionWatch(settings)
     state.cache = HotCache(state.versions, settings.cache_mb * 1_000_000)
@@ -171,6 +173,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open the pools; wait for the database, but not for ever; close them after the last request."""
     if warning := metrics.require_shared_folder():
         _log.warning(warning)
+    metrics.forget_dead_workers()
     async with AsyncExitStack() as stack:
         # The server ends itself by the signal that it was sent, and nothing is written at the exit
         stack.callback(log.flush)

@@ -44,7 +44,6 @@ class Database:
         self.name = name
         self._deadline = statement_timeout + ANSWER_GRACE
         options = connection_options(settings, statement_timeout)
-        self._cancelling: dict[Connection, bool] = {}
         self._pool = Pool(settings.require_database_url(), size, settings.pool_timeout, options)
 
     async def close(self) -> None:
@@ -111,44 +110,57 @@ class Database:
 
     async def _once(self, run: Callable[[Link], Awaitable[T]]) -> T:
         loop = asyncio.get_running_loop()
-        watches: list[asyncio.Task[bool]] = []
         link = await self._pool.take()
+        watch = _Watch(link.connection, self._deadline)
         # A task for each request would cost more than most statements: it comes when one takes long
-        timer = loop.call_later(
-            PATIENCE, lambda: watches.append(loop.create_task(self._watch(link.connection)))
-        )
+        timer = loop.call_later(PATIENCE, watch.begin)
         try:
             return await run(link)
         except psycopg.OperationalError as error:
-            if any(watch.done() and watch.result() for watch in watches):
+            if watch.cut:
                 message = f"the database gave no answer within {self._deadline:g} s"
                 raise SilentServerError(message) from error
             raise
         finally:
             timer.cancel()
-            for watch in watches:
-                watch.cancel()
-            if watches and self._cancelling.pop(link.connection, False):
-                await (
-                    link.connection.close()
-                )  # a cancellation that arrives late would meet the next statement
+            if watch.end():
+                # A cancellation that arrives late would meet the next statement
+                await link.connection.close()
             await self._pool.give_back(link)
 
-    async def _watch(self, connection: Connection) -> bool:
-        """Stop a statement whose client went away; cut the connection if the server is silent.
 
-        Returns:
-            True once the connection is cut; the task is cancelled if the statement ends before.
-        """
+class _Watch:
+    """Stops a statement whose client went away; cuts the connection if the server is silent."""
+
+    def __init__(self, connection: Connection, deadline: float) -> None:
+        """`deadline`: seconds after the statement was sent."""
+        self._connection = connection
+        self._deadline = deadline
+        self._task: asyncio.Task[None] | None = None
+        self._cancelling = False
+        self.cut = False
+        """Whether the connection was cut."""
+
+    def begin(self) -> None:
+        """Watch from now on, PATIENCE after the statement was sent."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def end(self) -> bool:
+        """Watch no longer; whether a cancellation may still be on its way."""
+        if self._task is not None:
+            self._task.cancel()
+        return self._cancelling
+
+    async def _run(self) -> None:
         try:
             async with asyncio.timeout(self._deadline - PATIENCE):
                 await client_gone()
-                self._cancelling[connection] = True
-                await connection.cancel_safe(timeout=ANSWER_GRACE)
+                self._cancelling = True
+                await self._connection.cancel_safe(timeout=ANSWER_GRACE)
                 await asyncio.Event().wait()  # until the statement has ended
         except (TimeoutError, psycopg.Error):
-            sever(connection)
-        return True
+            sever(self._connection)
+            self.cut = True
 
 
 def _lost_connection(error: psycopg.OperationalError) -> bool:

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parent.parent
 CORPORA = PROJECT.parent / "shared" / "corpora"
-TEMPLATE = "kasparro_test_template"
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+"""Each process that runs tests has databases of its own."""
+TEMPLATE = f"kasparro_test_template{WORKER}"
 # How long an example takes says something of the machine, not of the code
 settings.register_profile("kasparro", deadline=None)
 settings.load_profile("kasparro")
@@ -92,7 +94,7 @@ def postgres() -> Iterator[Server]:
 @pytest.fixture
 def database_url(postgres: Server) -> Iterator[str]:
     """The URL of a fresh, migrated warehouse."""
-    name = f"kasparro_test_{next(_numbers)}"
+    name = f"kasparro_test{WORKER}_{next(_numbers)}"
     with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
         admin.execute(f"drop database if exists {name} with (force)")
         admin.execute(f"create database {name} template {TEMPLATE}")

@@ -27,29 +27,26 @@ with known as (
     where not exists (select from {versions} v where v.source = c.source)
 )
 select coalesce(json_agg(json_build_object(
-    'source', source, 'kinds', kinds, 'records', records, 'deleted', deleted,
+    'source', known.source, 'kinds', kinds, 'records', known.records, 'deleted', known.deleted,
     'newest_published_at', {newest_at}, 'changed_at', {changed_at},
     'last_success_at', {success_at},
-    'seconds_since_success', round(extract(epoch from now() - success.finished_at), 3)
-) order by source), '[]')
+    'seconds_since_success', round(extract(epoch from now() - last_success_at), 3)
+) order by known.source), '[]')
 from known
 left join lateral (
     select published_at from {unified} u
     where known.records > 0 and u.source = known.source and u.deleted_at is null
     order by {sort} desc, id desc limit 1
 ) newest on true
-left join lateral (
-    select finished_at from {runs} r
-    where r.source = known.source and r.status in ('success', 'partial') order by started_at desc limit 1
-) success on true""",
+left join {totals} total on total.source = known.source""",
     versions=table("data_version"),
     checkpoints=table("checkpoint"),
     unified=table("unified_record"),
-    runs=table("etl_run"),
+    totals=table("source_total"),
     sort=sql.SQL(PUBLISHED_SORT),
     newest_at=utc(sql.SQL("newest.published_at")),
     changed_at=utc(sql.SQL("changed_at")),
-    success_at=utc(sql.SQL("success.finished_at")),
+    success_at=utc(sql.SQL("last_success_at")),
 )
 
 _CATEGORIES = f"""\

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from kasparro_api.data import filters
 from kasparro_api.data.columns import RECORD_COLUMNS
 from kasparro_api.data.filters import MAX_VALUES, Filter
+from kasparro_api.data.paging import CURSOR
 
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 1000
@@ -53,16 +54,17 @@ def _single(value: object) -> object:
     return value
 
 
-_ONE = BeforeValidator(_single)
+ONE = BeforeValidator(_single)
+"""Of a parameter that takes one value."""
 FilterValue = Annotated[str, _checked(filters.read_text)]
 Values = Annotated[list[FilterValue], Field(default_factory=list, max_length=MAX_VALUES)]
 Time = Annotated[
     datetime | None,
     _checked(filters.read_time),
-    _ONE,
+    ONE,
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
-Number = Annotated[Decimal | None, _checked(filters.read_number), _ONE, WithJsonSchema({"type": "number"})]
+Number = Annotated[Decimal | None, _checked(filters.read_number), ONE, WithJsonSchema({"type": "number"})]
 
 
 class Parameters(BaseModel):
@@ -101,7 +103,7 @@ class Selecting(Parameters):
     )
     amount_min: Number = Field(default=None, description="An amount of at least this number.")
     amount_max: Number = Field(default=None, description="An amount of at most this number.")
-    q: Annotated[str | None, _checked(filters.read_text), _ONE] = Field(
+    q: Annotated[str | None, _checked(filters.read_text), ONE] = Field(
         default=None,
         max_length=MAX_SEARCH,
         description=(
@@ -110,18 +112,18 @@ class Selecting(Parameters):
             "`sort=-relevance` ranks them."
         ),
     )
-    deleted: Annotated[Deleted, _ONE] = Field(
+    deleted: Annotated[Deleted, ONE] = Field(
         default="exclude",
         description="Whether records that were deleted are left out, included, or all there is.",
     )
-    sort: Annotated[Sort, _ONE] = Field(
+    sort: Annotated[Sort, ONE] = Field(
         default="-published_at",
         description=(
             "What the records are ordered by, descending with `-`; equal ones by id. Records without a value "
             "count as the smallest. `-relevance` needs `q`."
         ),
     )
-    fields: Annotated[str | None, _ONE] = Field(
+    fields: Annotated[str | None, ONE] = Field(
         default=None,
         description=f"Names of the members that a record has, between commas: {', '.join(RECORD_COLUMNS)}.",
         examples=["id,title,amount"],
@@ -131,17 +133,17 @@ class Selecting(Parameters):
 class DataParameters(Selecting):
     """The parameters of `GET /data`."""
 
-    limit: Annotated[int, _ONE] = Field(
+    limit: Annotated[int, ONE] = Field(
         default=DEFAULT_LIMIT,
         ge=1,
         le=MAX_LIMIT,
         description=f"Records on the page: an integer from 1 to {MAX_LIMIT:,}.",
     )
-    cursor: Annotated[str | None, _ONE] = Field(
+    cursor: Annotated[str | None, ONE] = Field(
         default=None,
-        description="`pagination.next_cursor` of a page with the same filters. Not together with `offset`.",
+        description=f"{CURSOR} Not together with `offset`.",
     )
-    offset: Annotated[int | None, _ONE] = Field(
+    offset: Annotated[int | None, ONE] = Field(
         default=None,
         ge=0,
         le=MAX_OFFSET,
@@ -150,7 +152,7 @@ class DataParameters(Selecting):
             "which goes to any depth and does not repeat or miss records while others come and go."
         ),
     )
-    count: Annotated[Literal["none", "estimated", "exact"], _ONE] = Field(
+    count: Annotated[Literal["none", "estimated", "exact"], ONE] = Field(
         default="none",
         description="Whether `pagination.total` is given: not, as the planner estimates it, or counted.",
     )
@@ -160,15 +162,13 @@ class FacetParameters(Parameters):
     """The parameters of `GET /categories`."""
 
     source: Values = Field(description="Name of a source. Repeat it for any of several.")
-    limit: Annotated[int, _ONE] = Field(
+    limit: Annotated[int, ONE] = Field(
         default=100,
         ge=1,
         le=MAX_LIMIT,
         description=f"Categories on the page: an integer from 1 to {MAX_LIMIT:,}.",
     )
-    cursor: Annotated[str | None, _ONE] = Field(
-        default=None, description="`pagination.next_cursor` of a page with the same parameters."
-    )
+    cursor: Annotated[str | None, ONE] = Field(default=None, description=CURSOR)
 
 
 class NoParameters(Parameters):
@@ -178,10 +178,10 @@ class NoParameters(Parameters):
 class ExportParameters(Selecting):
     """The parameters of an export. Without `limit` it holds every record."""
 
-    limit: Annotated[int | None, _ONE] = Field(
+    limit: Annotated[int | None, ONE] = Field(
         default=None, ge=1, le=2**63 - 1, description="Records at most; without it all of them."
     )
-    sort: Annotated[Sort, _ONE] = Field(
+    sort: Annotated[Sort, ONE] = Field(
         default="-published_at",
         description="What the records are ordered by. Without it an export has no order, and is faster.",
     )
@@ -190,12 +190,12 @@ class ExportParameters(Selecting):
 class RecordParameters(Parameters):
     """The parameters of `GET /data/{id}`."""
 
-    fields: Annotated[str | None, _ONE] = Field(
+    fields: Annotated[str | None, ONE] = Field(
         default=None,
         description=f"Names of the members, between commas: {', '.join(RECORD_COLUMNS)}.",
         examples=["id,title,amount"],
     )
-    deleted: Annotated[Literal["exclude", "include"], _ONE] = Field(
+    deleted: Annotated[Literal["exclude", "include"], ONE] = Field(
         default="exclude", description="Whether a deleted record is shown too."
     )
 

@@ -8,17 +8,18 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from http import HTTPStatus
 from importlib.metadata import version as release_of
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 from fastapi import Request, Response
+from psycopg.pq.abc import PGresult
 
 from kasparro_api import problems
 from kasparro_api.answers import Answer, to_json
 from kasparro_api.data import cursor as cursors
-from kasparro_api.data import export, facets, selection
+from kasparro_api.data import export, facets, paging, selection
 from kasparro_api.data.parameters import (
     DataParameters,
     FacetParameters,
@@ -40,7 +41,7 @@ NO_HISTORY = "The history of records is not kept yet: there is only the present 
 
 async def read_data(request: Request) -> Response:
     """A page of records."""
-    if "as_of" in request.query_params:
+    if b"as_of" in request.scope["query_string"] and "as_of" in request.query_params:
         raise no_history()
     wanted = export.wanted_format(request)
     if wanted != "json":
@@ -53,25 +54,15 @@ async def read_data(request: Request) -> Response:
     found = result.ntuples if result.get_value(0, 2) is not None else 0
     shown = min(found, parameters.limit)
     version = _text(result.get_value(0, 3))
-    following = next_cursor = None
-    if found > shown:
-        place = cursors.Position(
-            _text(result.get_value(shown - 1, 1)), int(_text(result.get_value(shown - 1, 2)))
-        )
-        next_cursor = cursors.encode(place, chosen.identity())
-        following = _following(request, next_cursor)
-    pagination = {
-        "limit": parameters.limit,
-        "next_cursor": next_cursor,
-        "has_more": next_cursor is not None,
-        **await _total(request, parameters.count, chosen),
-    }
+    last = _place(result, shown - 1, key=1, number=2) if found > shown else None
+    following = paging.next_page(request, parameters.limit, last, chosen.identity())
+    pagination = {**following.pagination(), **await _total(request, parameters.count, chosen)}
     records = [result.get_value(row, 0) for row in range(shown)]
     answer = versioned(
         request,
         {"data": b"[%s]" % b",".join(records), "pagination": to_json(pagination)},  # type: ignore[arg-type]
         version,
-        following,
+        following.following,
     )
     read_at = request.scope["state"].get("attributes_version", version)
     if read_at != version or pagination.get("total_is") == "estimated":
@@ -108,23 +99,17 @@ async def read_categories(request: Request) -> Response:
     """The categories, with how many records each has."""
     parameters, _ = await asked(request, FacetParameters)
     identity = {"categories": ["1"], "source": parameters.source}
-    after = _decoded(parameters.cursor, identity) if parameters.cursor is not None else None
+    after = paging.start(parameters.cursor, identity)
     result = await _database(request).fetch_text(
         facets.categories(parameters.source, limit=parameters.limit, after=after)
     )
     found = result.ntuples if result.get_value(0, 1) is not None else 0
     shown = min(found, parameters.limit)
-    following = next_cursor = None
-    if found > shown:
-        place = cursors.Position(
-            _text(result.get_value(shown - 1, 2)), int(_text(result.get_value(shown - 1, 1)))
-        )
-        next_cursor = cursors.encode(place, identity)
-        following = _following(request, next_cursor)
-    pagination = {"limit": parameters.limit, "next_cursor": next_cursor, "has_more": next_cursor is not None}
+    last = _place(result, shown - 1, key=2, number=1) if found > shown else None
+    following = paging.next_page(request, parameters.limit, last, identity)
     rows = [result.get_value(row, 0) or b"" for row in range(shown)]
-    members = {"data": b"[%s]" % b",".join(rows), "pagination": to_json(pagination)}
-    return versioned(request, members, _text(result.get_value(0, 3)), following)
+    members = {"data": b"[%s]" % b",".join(rows), "pagination": to_json(following.pagination())}
+    return versioned(request, members, _text(result.get_value(0, 3)), following.following)
 
 
 async def read_later(request: Request) -> Response:  # noqa: ARG001 - the same for every request
@@ -150,18 +135,24 @@ def versioned(
     path, query = request.scope["path"], request.scope["query_string"]
     identity = RELEASE + path.encode() + b"?" + query  # another release may write the same data otherwise
     digest = hashlib.blake2b(identity, digest_size=8).hexdigest()
-    changed = datetime.fromtimestamp(int(version.rpartition("-")[2]) // 1_000_000, UTC)
     return Answer(
         members,
         {
             # kept, and asked for again each time: the answer to that is cheap
             "Cache-Control": "private, no-cache",
-            "Last-Modified": format_datetime(changed, usegmt=True),
+            "Last-Modified": _changed_at(version),
         },
         version=version,
         etag=f"{version}-{digest}",
         following=following,
     )
+
+
+@lru_cache(16)
+def _changed_at(version: str) -> str:
+    """The time in a version of the data, as a header says it (RFC 9110, 5.6.7)."""
+    moment = datetime.fromtimestamp(int(version.rpartition("-")[2]) // 1_000_000, UTC)
+    return format_datetime(moment, usegmt=True)
 
 
 def no_history() -> problems.ProblemError:
@@ -187,9 +178,7 @@ def _position(parameters: DataParameters, chosen: Selection) -> cursors.Position
     Raises:
         ProblemError: the cursor cannot be used, or came together with an offset.
     """
-    if parameters.cursor is None:
-        return None
-    if parameters.offset is not None:
+    if parameters.cursor is not None and parameters.offset is not None:
         raise problems.ProblemError(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             "A parameter cannot be used",
@@ -204,28 +193,12 @@ def _position(parameters: DataParameters, chosen: Selection) -> cursors.Position
                 )
             ],
         )
-    return _decoded(parameters.cursor, chosen.identity())
+    return paging.start(parameters.cursor, chosen.identity())
 
 
-def _decoded(text: str, identity: Mapping[str, list[str]]) -> cursors.Position:
-    try:
-        return cursors.decode(text, identity)
-    except cursors.CursorError as error:
-        allowed = DataParameters.model_fields["cursor"].description or ""
-        raise problems.ProblemError(
-            HTTPStatus.BAD_REQUEST,
-            "The cursor cannot be used",
-            str(error),
-            kind="invalid-cursor",
-            errors=[problems.parameter_error("cursor", text, str(error), allowed)],
-        ) from None
-
-
-def _following(request: Request, cursor: str) -> str:
-    """Path and query of the next page."""
-    pairs = [pair for pair in request.query_params.multi_items() if pair[0] not in {"cursor", "offset"}]
-    path: str = request.scope["raw_path"].decode("latin-1")
-    return f"{path}?{urlencode([*pairs, ('cursor', cursor)])}"
+def _place(result: PGresult, row: int, *, key: int, number: int) -> cursors.Position:
+    """The place of a row whose columns `key` and `number` have its sort key and its id."""
+    return cursors.Position(_text(result.get_value(row, key)), int(_text(result.get_value(row, number))))
 
 
 def _no_record(detail: str) -> problems.ProblemError:

@@ -5,6 +5,7 @@ Column names come from the warehouse's table, and every value is bound.
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from psycopg import sql
 
@@ -38,6 +39,8 @@ _CLOCK = r"[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d([.]\d{1,6})?)?(Z|[+-](0\d|1[0-4]
 _TIME = f"^{_DAY}({_CLOCK})?$"
 """The days and times that PostgreSQL takes: one that it does not take would fail a whole list."""
 _DELETED = {"exclude": "deleted_at is null", "include": None, "only": "deleted_at is not null"}
+MAX_WALKS = 1000
+"""Walks of an index that one page may take; beyond it the longest list of values is an ordinary filter."""
 _LED_BY = ("source", "category", "author")
 """The columns that an index of the newest records can lead with."""
 
@@ -170,14 +173,16 @@ def _rows(selection: Selection, values: Values, *, after: Position | None, most:
     # A literal: with a bound limit the planner expects a tenth of all rows, and plans anew each time
     wanted = most + skip if lists else most
     order = _order(key, selection)
-    rows = f"select *, {key} as sort_key from {_UNIFIED}{where} order by {order} limit {wanted:d}"
+    columns = "id" if lists else "*"
+    rows = f"select {columns}, {key} as sort_key from {_UNIFIED}{where} order by {order} limit {wanted:d}"
     if lists:
         # One walk of an index for each value: a filter on any of several would lose the index's order
         tables = " cross join ".join(lists.values())
-        rows = (
+        found = (
             f"select found.* from {tables} cross join lateral ({rows}) found"
-            f" order by {_order('found.sort_key', selection, 'found.id')} limit {most:d}"
+            f" order by {_order('found.sort_key', selection, 'found.id')} limit {most:d} offset {skip:d}"
         )
+        return f"select record.*, sort_key from ({found}) found join {_UNIFIED} record using (id)"
     return f"{rows} offset {skip:d}" if skip else rows
 
 
@@ -194,10 +199,12 @@ def _lists(selection: Selection, values: Values) -> dict[str, str]:
         if item.operator == "any":  # a second filter on a column (`.in`) narrows the first
             known = any_of.get(item.column, item.values)
             any_of[item.column] = tuple(value for value in item.values if value in known)
-    for column in _LED_BY:
-        if len(any_of.get(column, ())) > 1:
-            given = values.bind(list(any_of[column]))
-            lists[column] = f"unnest({given}::text[]) as wanted_{column}(value)"
+    several = [column for column in _LED_BY if len(any_of.get(column, ())) > 1]
+    while prod(len(any_of[column]) for column in several) > MAX_WALKS:
+        several.remove(max(several, key=lambda column: len(any_of[column])))
+    for column in several:
+        given = values.bind(list(any_of[column]))
+        lists[column] = f"unnest({given}::text[]) as wanted_{column}(value)"
     if "kind" in any_of and "source" not in any_of:
         given = values.bind(list(any_of["kind"]))
         sources = (

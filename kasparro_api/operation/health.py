@@ -46,7 +46,7 @@ async def read_health(
     """Liveness."""
     parts, fault = await _examine(request)
     status = to_json("ok" if fault is None else "degraded")
-    return answer(request, {"status": status, **{name: to_json(part) for name, part in parts.items()}})
+    return answer({"status": status, **{name: to_json(part) for name, part in parts.items()}})
 
 
 @router.get(
@@ -68,7 +68,7 @@ async def read_readiness(
     parts, fault = await _examine(request)
     if fault is not None:
         return problems.unavailable(request, fault[1], kind=fault[0], members=parts)
-    return answer(request, {"status": b'"ok"', **{name: to_json(part) for name, part in parts.items()}})
+    return answer({"status": b'"ok"', **{name: to_json(part) for name, part in parts.items()}})
 
 
 async def _examine(request: Request) -> tuple[dict[str, Any], tuple[str, str] | None]:

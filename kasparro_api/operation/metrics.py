@@ -7,6 +7,7 @@ and any of them answers for all.
 import multiprocessing
 import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Annotated
 
 import psycopg
@@ -21,7 +22,7 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
 from kasparro_api import problems
@@ -85,6 +86,25 @@ def require_shared_folder() -> str | None:
     if multiprocessing.parent_process() is not None and SEVERAL_WORKERS not in os.environ:
         return f"several workers without {SEVERAL_WORKERS}: /metrics answers for one of them"
     return None
+
+
+def forget_dead_workers() -> None:
+    """Leave out what workers that were killed last said of their pools; their counts stay."""
+    folder = os.environ.get(SEVERAL_WORKERS)
+    for file in Path(folder).glob("gauge_live*_*.db") if folder else ():
+        pid = int(file.stem.rpartition("_")[2])
+        if not _is_alive(pid):
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another account
+        return True
+    return True
 
 
 class _Rows(Collector):

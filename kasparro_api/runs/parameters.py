@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from kasparro_api.data.filters import MAX_VALUES
-from kasparro_api.data.parameters import DEFAULT_LIMIT, MAX_LIMIT, FilterValue, Parameters, Time, Values
+from kasparro_api.data.paging import CURSOR
+from kasparro_api.data.parameters import DEFAULT_LIMIT, MAX_LIMIT, ONE, FilterValue, Parameters, Time, Values
 from kasparro_api.openapi import JsonObject, query_parameters
 
 Status = Literal["running", "success", "partial", "failed", "cancelled"]
@@ -19,17 +20,6 @@ EXAMPLES = {
     "limit": 100,
 }
 """There is none of `cursor`: only a page gives one."""
-
-
-def _single(values: object) -> object:
-    if isinstance(values, list):
-        if len(values) != 1:
-            raise ValueError("was sent more than once")
-        return values[0]
-    return values
-
-
-_ONE = BeforeValidator(_single)
 
 
 class RunsParameters(Parameters):
@@ -46,25 +36,23 @@ class RunsParameters(Parameters):
     )
     started_after: Time = Field(default=None, description="Started at this time or later (RFC 3339).")
     started_before: Time = Field(default=None, description="Started before this time (RFC 3339).")
-    limit: Annotated[int, _ONE] = Field(
+    limit: Annotated[int, ONE] = Field(
         default=DEFAULT_LIMIT,
         ge=1,
         le=MAX_LIMIT,
         description=f"Runs on the page: an integer from 1 to {MAX_LIMIT:,}.",
     )
-    cursor: Annotated[str | None, _ONE] = Field(
-        default=None, description="`pagination.next_cursor` of a page with the same filters."
-    )
+    cursor: Annotated[str | None, ONE] = Field(default=None, description=CURSOR)
 
 
 class ComparisonParameters(Parameters):
     """The parameters of `GET /compare-runs`."""
 
-    a: Annotated[FilterValue, _ONE] = Field(
+    a: Annotated[FilterValue, ONE] = Field(
         description="Id of the run that is compared with, usually the earlier one."
     )
-    b: Annotated[FilterValue, _ONE] = Field(description="Id of the run that is compared.")
-    source: Annotated[FilterValue | None, _ONE] = Field(
+    b: Annotated[FilterValue, ONE] = Field(description="Id of the run that is compared.")
+    source: Annotated[FilterValue | None, ONE] = Field(
         default=None, description="Name of the source, where a run has worked on several."
     )
 

@@ -3,13 +3,13 @@
 import json
 from http import HTTPStatus
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from kasparro_api import problems
 from kasparro_api.answers import answer, to_json
 from kasparro_api.data import cursor as cursors
+from kasparro_api.data import paging
 from kasparro_api.data.parameters import NoParameters
 from kasparro_api.data.requests import read_query
 from kasparro_api.database import Database, DatabaseOfApp
@@ -50,22 +50,19 @@ async def read_runs(request: Request, database: DatabaseOfApp) -> Response:
         parameters.started_after,
         parameters.started_before,
     )
-    after = None if parameters.cursor is None else _place(parameters.cursor, selection)
+    after = _place(parameters.cursor, selection)
     rows = await database.fetch(
         listing.runs_page(selection, limit=parameters.limit, after=after, dagster_url=_dagster_url(request))
     )
     page = rows[: parameters.limit]
-    headers = {}
-    next_cursor = None
-    if len(rows) > len(page):
-        place = cursors.Position(json.dumps(page[-1][1:]), 0)
-        next_cursor = cursors.encode(place, selection.filters())
-        headers["Link"] = f'<{_following(request, next_cursor)}>; rel="next"'
-    pagination = {"limit": parameters.limit, "next_cursor": next_cursor, "has_more": next_cursor is not None}
+    last = cursors.Position(json.dumps(page[-1][1:]), 0) if len(rows) > len(page) else None
+    following = paging.next_page(request, parameters.limit, last, selection.filters())
     return answer(
-        request,
-        {"data": b"[" + b",".join(row[0] for row in page) + b"]", "pagination": to_json(pagination)},
-        headers,
+        {
+            "data": b"[" + b",".join(row[0] for row in page) + b"]",
+            "pagination": to_json(following.pagination()),
+        },
+        following=following.following,
     )
 
 
@@ -92,7 +89,7 @@ async def read_run(
     rows = await _detailed(request, database, [run_id]) if "\0" not in run_id else []
     if not rows:
         raise _no_run(run_id)
-    return answer(request, {"data": b"[" + b",".join(rows) + b"]"})
+    return answer({"data": b"[" + b",".join(rows) + b"]"})
 
 
 @router.get(
@@ -133,7 +130,7 @@ async def compare_runs(request: Request, database: DatabaseOfApp) -> Response:
         "b": {name: value for name, value in b.items() if name not in detailed},
         **comparison.differences(a, b),
     }
-    return answer(request, {"data": _with_member(to_json(members), "records", records)})
+    return answer({"data": _with_member(to_json(members), "records", records)})
 
 
 @router.get(
@@ -147,13 +144,12 @@ async def compare_runs(request: Request, database: DatabaseOfApp) -> Response:
     response_model=shapes.Stats,
 )
 async def read_stats(
-    request: Request,
     parameters: Annotated[NoParameters, Query()],  # noqa: ARG001 - declared so that any parameter is refused
     database: DatabaseOfApp,
 ) -> Response:
     """The run ledger in numbers."""
     [[sources, totals]] = await database.fetch(queries.statistics())
-    return answer(request, {"sources": sources, "totals": totals})
+    return answer({"sources": sources, "totals": totals})
 
 
 async def _detailed(request: Request, database: Database, run_ids: list[str]) -> list[bytes]:
@@ -195,35 +191,21 @@ def _dagster_url(request: Request) -> str | None:
     return address.rstrip("/") if address else None
 
 
-def _place(cursor: str, selection: listing.RunSelection) -> list[str]:
+def _place(cursor: str | None, selection: listing.RunSelection) -> list[str] | None:
     """Where the page starts: started_at, run_id, source and partition_key of the run before it.
 
     Raises:
         ProblemError: the cursor cannot be used.
     """
+    found = paging.start(cursor, selection.filters())
+    if cursor is None or found is None:
+        return None
     try:
-        place = [str(part) for part in json.loads(cursors.decode(cursor, selection.filters()).sort_key)]
+        place = [str(part) for part in json.loads(found.sort_key)]
         [_, _, _, _] = [part.encode() for part in place]
-    except cursors.CursorError as error:
-        reason = str(error)
     except (TypeError, ValueError):
-        reason = "It names no run; use the cursor that a page gave."
-    else:
-        return place
-    allowed = RunsParameters.model_fields["cursor"].description or ""
-    raise problems.ProblemError(
-        HTTPStatus.BAD_REQUEST,
-        "The cursor cannot be used",
-        reason,
-        kind="invalid-cursor",
-        errors=[problems.parameter_error("cursor", cursor, reason, allowed)],
-    )
-
-
-def _following(request: Request, cursor: str) -> str:
-    """The reference of the next page, relative to this one: it is right behind any proxy."""
-    pairs = [pair for pair in request.query_params.multi_items() if pair[0] != "cursor"]
-    return f"{request.scope['raw_path'].decode('latin-1')}?{urlencode([*pairs, ('cursor', cursor)])}"
+        raise paging.unusable(cursor, "It names no run; use the cursor that a page gave.") from None
+    return place
 
 
 def _no_run(run_id: str) -> problems.ProblemError:

@@ -194,7 +194,7 @@ def _accepted(
     paths = [entry["status_url"] for entry in entries if entry["status_url"]]
     if len(paths) == 1:
         headers = {**headers, "Location": paths[0]}
-    return answer(request, {"runs": to_json(entries), **members}, headers, HTTPStatus.ACCEPTED)
+    return answer({"runs": to_json(entries), **members}, headers, HTTPStatus.ACCEPTED)
 
 
 def _not_launched(request: Request, outcomes: Sequence[Outcome]) -> Response:

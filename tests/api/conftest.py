@@ -1,13 +1,14 @@
 """A real server on 127.0.0.1 over the embedded PostgreSQL, and rows to serve."""
 
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 import pytest
@@ -18,15 +19,17 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from kasparro_api.app import create_app
+from kasparro_api.operation import log
 from kasparro_api.settings import ApiSettings
-from kasparro_pipeline.warehouse import connection
+from kasparro_pipeline.warehouse import api_keys, connection
 from kasparro_pipeline.warehouse.settings import WarehouseSettings
-from tests.conftest import TEMPLATE, Server
+from tests.conftest import TEMPLATE, WORKER, Server
 
 CLIENT_TIMEOUT = 30
 _databases = itertools.count()
 Parameter = str | int | list[str]
 Get = Callable[..., requests.Response]
+LogLines = Callable[[Literal["text", "json"]], list[str]]
 
 
 @contextmanager
@@ -102,7 +105,7 @@ class Service:
 @contextmanager
 def service_of(postgres: Server, **settings: object) -> Iterator[Service]:
     """A server over a database of its own, without a limit of requests."""
-    name = f"kasparro_test_api_{next(_databases)}"
+    name = f"kasparro_test_api{WORKER}_{next(_databases)}"
     url = postgres.url(name)
     with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
         admin.execute(f"drop database if exists {name} with (force)")
@@ -222,3 +225,41 @@ def _insert(
     bound = [Jsonb(value) if isinstance(value, dict) else value for value in values.values()]
     [[key]] = connection.execute(statement, bound).fetchall()
     return key
+
+
+class Lines(logging.Handler):
+    """Keeps what the API's own handler writes."""
+
+    def __init__(self, log_format: Literal["text", "json"]) -> None:
+        super().__init__()
+        self.setFormatter(log.formatter(log_format))
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
+@pytest.fixture
+def log_lines(request: pytest.FixtureRequest) -> LogLines:
+    """`log_lines(format)` starts keeping the API's log lines."""
+    logger = logging.getLogger(log.LOGGER)
+
+    def start(log_format: Literal["text", "json"]) -> list[str]:
+        handler = Lines(log_format)
+        logger.addHandler(handler)
+        request.addfinalizer(lambda: logger.removeHandler(handler))
+        return handler.lines
+
+    return start
+
+
+@pytest.fixture
+def key(warehouse: psycopg.Connection[Any]) -> Callable[..., str]:
+    """`key(scopes)` makes a key."""
+    return lambda scopes=("read",): api_keys.create(warehouse, "test", scopes)
+
+
+@pytest.fixture
+def open_url(serve: Callable[..., str], database_url: str) -> str:
+    """A server whose reads are open."""
+    return serve(database_url)
