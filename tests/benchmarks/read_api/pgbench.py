@@ -3,7 +3,7 @@
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from kasparro_pipeline.stack.embedded import programs
@@ -12,8 +12,10 @@ from tests.benchmarks.read_api.wrk import Load
 _THREADS = 2
 
 
-def load(url: str, statement: str, connections: int, seconds: int, setting: str = "") -> Load:
-    """Run `statement` over some connections for some seconds, prepared, as fast as answers come.
+def load(
+    url: str, statements: str | Sequence[str], connections: int, seconds: int, setting: str = ""
+) -> Load:
+    """Run a statement, or one of several at random, over some connections, as fast as answers come.
 
     `setting` is a line of pgbench before it: `\\set id random(1, 1000)` makes `:id` a random value.
 
@@ -21,14 +23,17 @@ def load(url: str, statement: str, connections: int, seconds: int, setting: str 
         RuntimeError: the statement failed.
     """
     with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder) / "statement.sql"
-        script.write_text(f"{setting}\n{statement};\n")
+        scripts = []
+        for number, statement in enumerate([statements] if isinstance(statements, str) else statements):
+            script = Path(folder) / f"statement-{number}.sql"
+            script.write_text(f"{setting}\n{statement};\n")
+            scripts += ["--file", str(script)]
         command = [str(programs() / "pgbench"), "--no-vacuum", "--protocol", "prepared"]
         command += ["--client", str(connections), "--jobs", str(min(_THREADS, connections))]
-        command += ["--time", str(seconds), "--log", "--file", str(script), url]
+        command += ["--time", str(seconds), "--log", *scripts, url]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise RuntimeError(f"pgbench: {done.stderr[-1000:]}\n{statement}")
+            raise RuntimeError(f"pgbench: {done.stderr[-1000:]}\n{statements}")
         lines = [line for log in Path(folder).glob("pgbench_log.*") for line in log.read_text().splitlines()]
     return parsed(done.stdout, lines)
 
@@ -39,6 +44,7 @@ def parsed(output: str, lines: Iterable[str]) -> Load:
     Raises:
         RuntimeError: it holds no figures.
     """
+    # Of several scripts the first figure is that of all
     rate = re.search(r"tps = ([\d.]+) \(without initial connection time\)", output)
     # client, transaction, microseconds, script, and when: epoch and microseconds
     latencies = sorted(int(line.split()[2]) for line in lines)

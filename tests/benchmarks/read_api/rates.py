@@ -27,6 +27,7 @@ _PAGE = 1000
 
 API, CACHED, NOT_MODIFIED, BARE = "api", "api cached", "api 304", "api bare"
 PGBENCH, POSTGREST, USUAL = "pgbench", "postgrest", "orm"
+FLOOR, FLOOR_304 = "uvicorn alone", "uvicorn alone 304"
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,16 @@ def _start(bench: Bench, stack: ExitStack) -> dict[str, Server]:
         BARE: stack.enter_context(bench.api("api-bare", bare=True)),
     }
     running[NOT_MODIFIED] = running[CACHED]
+    page = requests.get(f"{running[API].address}/data?limit=100", headers=_plain(running[API]), timeout=60)
+    running[FLOOR] = running[FLOOR_304] = stack.enter_context(
+        servers.running(
+            [*servers.uvicorn("tests.benchmarks.read_api.floor:app")],
+            {"BODY_BYTES": str(len(page.content))},
+            home=home,
+            name="floor",
+            ready="/",
+        )
+    )
     try:
         program = postgrest.program(home)
         postgrest.prepare(url)
@@ -132,6 +143,8 @@ def _requests(bench: Bench, running: Mapping[str, Server]) -> dict[str, dict[str
             USUAL: _Request(newest),
             CACHED: _Request(newest),
             NOT_MODIFIED: _Request(newest, headers=(("If-None-Match", etag),)),
+            FLOOR: _Request("/"),
+            FLOOR_304: _Request("/", headers=(("If-None-Match", etag),)),
         },
         FILTERED: {
             POSTGREST: _Request(postgrest.newest(source=SOURCE, category=CATEGORY)),
@@ -167,7 +180,7 @@ def _record(bench: Bench, path: str) -> _Request:
 
 
 def _answers(bench: Bench, what: str, server: Server, asked: _Request) -> bool:
-    headers = {**statements.PLAIN, **server.headers, **dict(asked.headers)}
+    headers = {**_plain(server), **dict(asked.headers)}
     answer = requests.get(server.address + asked.path, headers=headers, timeout=60)
     wanted = 304 if "If-None-Match" in headers else 200
     if answer.status_code != wanted:
@@ -175,6 +188,10 @@ def _answers(bench: Bench, what: str, server: Server, asked: _Request) -> bool:
         return False
     print(f"  {what}: {len(answer.content):,} bytes", flush=True)
     return True
+
+
+def _plain(server: Server) -> dict[str, str]:
+    return {**statements.PLAIN, **server.headers}
 
 
 def place_at(server: Server, depth: int) -> tuple[str, dict[str, Any]]:

@@ -3,12 +3,13 @@
 from statistics import median
 from urllib.parse import urlencode
 
-from tests.benchmarks.read_api import client, wrk
+from tests.benchmarks.read_api import client, pgbench, statements, wrk
 from tests.benchmarks.read_api.bench import FEW, Bench
 from tests.benchmarks.read_api.records import WORDS
 
 SECTION = "search"
 MIXED = "a mix of terms"
+PGBENCH = "pgbench"
 TERMS = {
     "common": (WORDS[0], WORDS[1], WORDS[9]),
     "medium": (WORDS[100], WORDS[300], WORDS[1000]),
@@ -23,6 +24,7 @@ def run(bench: Bench) -> None:
         kind: [f"/data?{urlencode({'q': term, 'limit': 100})}" for term in terms]
         for kind, terms in TERMS.items()
     }
+    sent = statements.sent_for(bench, {path: path for asked in paths.values() for path in asked})
     with bench.api() as server:
         try:
             for kind, asked in paths.items():
@@ -37,6 +39,14 @@ def run(bench: Bench) -> None:
         every = ", ".join(f'"{path}"' for asked in paths.values() for path in asked)
         script = wrk.RANDOM_PATH.format(paths=every)
         for number in range(bench.settings.rounds):
+            bench.measure(
+                SECTION,
+                MIXED,
+                PGBENCH,
+                lambda: pgbench.load(bench.dataset.url, list(sent.values()), FEW, bench.settings.seconds),
+                connections=FEW,
+                number=number,
+            )
             bench.measure(
                 SECTION,
                 MIXED,
