@@ -258,8 +258,9 @@ def _condition(item: Filter, values: Values, published: str = PUBLISHED_SORT) ->
     if item.operator in COMPARISONS:
         # The expression that an index has; in it a record without a value is below all that have one
         indexed = {"published_at": published, "amount": AMOUNT_SORT}
-        known = f" and {value} is not null" if item.column in indexed and item.operator[0] == "l" else ""
         value = indexed.get(item.column, f'{value} collate "C"' if item.kind == "text" else value)
+        has_value = item.column in indexed and item.operator[0] == "l"
+        known = f" and {value} > '-infinity'" if has_value else ""
         return f"{value} {_OPERATORS[item.operator]} {values.bind(item.values[0])}{known}"
     if item.operator == "ne":
         return f"{value} is distinct from {values.bind(item.values[0])}"
