@@ -3,38 +3,26 @@
 What a step does is in `steps`; which checks follow is in `checks`.
 """
 
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, date, datetime
+from typing import Any
 
 import dagster as dg
-import psycopg
 
-from kasparro_pipeline.components import run_log, steps
+from kasparro_pipeline.components import quarantine, steps
+from kasparro_pipeline.components.holding import held
 from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.components.source import LAYERS, Layer, Source
-from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError
+from kasparro_pipeline.extract.errors import PermanentUpstreamError
 from kasparro_pipeline.warehouse import checkpoints, ledger, tables, unified
-from kasparro_pipeline.warehouse.errors import WarehouseError
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 
-MAX_RETRIES = 2
-RETRY_WAIT = 10
-"""Seconds before a step is tried again after a failure that may pass."""
 TABLES = {"raw": tables.raw_record, "validated": tables.validated_record, "unified": tables.unified_record}
 DESCRIPTIONS = {
     "raw": "Each record of {name} exactly as received, with its document.",
     "validated": "Each raw record of {name} that keeps the contract, typed; rejected_record has the rest.",
     "unified": "The newest valid version of each record of {name}, in the table that readers see.",
 }
-TRANSIENT = (
-    TransientUpstreamError,
-    psycopg.OperationalError,  # lost connections, lock time-outs, deadlocks, a full disk
-    psycopg.InterfaceError,
-)
-
-logger = logging.getLogger(__name__)
 
 
 def build_assets(source: Source) -> list[dg.AssetsDefinition]:
@@ -98,48 +86,18 @@ def _asset(source: Source, layer: Layer, after: Layer | None, step: Step) -> dg.
         },
     )
     def layer_asset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[None]:
-        with _step(context, warehouse, source, layer) as (connection, hold):
+        last = layer == _last_layer(context, source)
+        with held(warehouse, source.name, context.partition_key, context.run.run_id, closing=last) as (
+            connection,
+            hold,
+        ):
             step(connection, hold, context)
             metadata = _metadata(connection, source, layer, hold)
+            if layer == "validated":
+                metadata |= quarantine.of_partition(connection, source.name, hold.partition_key)
         return dg.MaterializeResult(metadata=metadata)
 
     return layer_asset
-
-
-@contextmanager
-def _step(
-    context: dg.AssetExecutionContext, warehouse: Warehouse, source: Source, layer: Layer
-) -> Iterator[tuple[Connection, Hold]]:
-    """Hold the partition for the step; however it ends, the ledger says so and Dagster knows what to do."""
-    try:
-        with warehouse.connect() as connection:
-            hold = ledger.begin(connection, source.name, context.partition_key, context.run.run_id)
-            with run_log.bound_to(hold):
-                try:
-                    yield connection, hold
-                except BaseException as error:
-                    _close_after(error, warehouse, hold)
-                    raise
-                if layer == _last_layer(context, source):
-                    ledger.close(connection, hold)
-                else:
-                    ledger.show_life(connection, hold.run_id)
-    except TRANSIENT as error:
-        raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=RETRY_WAIT) from error
-    except (PermanentUpstreamError, WarehouseError) as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
-
-
-def _close_after(error: BaseException, warehouse: Warehouse, hold: Hold) -> None:
-    """Tell the ledger why the run ends, over a connection of its own: the step's may be what broke."""
-    status: ledger.Status = "failed" if isinstance(error, Exception) else "cancelled"
-    logger.error("%s: %s", status, error)
-    try:
-        with warehouse.connect() as connection:
-            ledger.close(connection, hold, status, f"{type(error).__name__}: {error}")
-    except psycopg.Error as second:
-        # the database is away; the next run of the partition, or the sensor on failed runs, closes it
-        logger.error("the ledger could not be told: %s", second)  # noqa: TRY400 - the first error matters
 
 
 def launched_on(context: dg.AssetExecutionContext) -> date:
@@ -170,9 +128,9 @@ def _column_schema(layer: Layer) -> dg.TableSchema:
     )
 
 
-def _metadata(connection: Connection, source: Source, layer: Layer, hold: Hold) -> dict[str, int]:
+def _metadata(connection: Connection, source: Source, layer: Layer, hold: Hold) -> dict[str, Any]:
     counts = ledger.counts_of(connection, hold)
-    metadata = dict(counts)
+    metadata: dict[str, Any] = dict(counts)
     if layer == "raw":
         metadata["dagster/partition_row_count"] = counts["extracted"]
     elif layer == "validated":

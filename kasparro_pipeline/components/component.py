@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from kasparro_pipeline.components.assets import build_assets
 from kasparro_pipeline.components.checks import build_checks
+from kasparro_pipeline.components.replay import build_replay
 from kasparro_pipeline.components.source import Source
 from kasparro_pipeline.components.source_spec import SourceSpec
 
@@ -58,7 +59,7 @@ class SourceComponent(dg.Component):
         return dg.Definitions(
             assets=build_assets(source),
             asset_checks=build_checks(source),
-            jobs=[job],
+            jobs=[job, build_replay(source)],
             schedules=[item for item in automation if isinstance(item, dg.ScheduleDefinition)],
             sensors=[item for item in automation if isinstance(item, dg.SensorDefinition)],
         )

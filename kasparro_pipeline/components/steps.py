@@ -23,7 +23,9 @@ from kasparro_pipeline.contract.validation import (
 from kasparro_pipeline.extract import records
 from kasparro_pipeline.extract.documents import Batch
 from kasparro_pipeline.extract.unreadable import UnreadableRecordError
-from kasparro_pipeline.warehouse import checkpoints, contracts, ledger, raw, unified, validated
+from kasparro_pipeline.warehouse import checkpoints, contracts, ledger, raw, rejected, unified, validated
+from kasparro_pipeline.warehouse.contracts import ContractVersion
+from kasparro_pipeline.warehouse.errors import ReplayRefusedError
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 from kasparro_pipeline.warehouse.raw import StoredBatch
 from kasparro_pipeline.warehouse.validated import RejectedRow, ValidatedRow
@@ -76,27 +78,21 @@ def validate_raw(connection: Connection, hold: Hold, contract: Contract, *, whol
 
     Takes up what has none yet; all of it if `whole`, or if the contract changed since.
     """
-    version = contracts.register(
-        connection,
-        hold,
-        digest=contract.digest(),
-        contract=contract.as_json(),
-        version_rule=contract.version_rule(),
-    )
+    version = _register(connection, hold, contract)
     progress = checkpoints.progress(connection, hold)
     if whole or progress.contract_version not in (None, version.number):
         checkpoints.restart(connection, hold)
         progress = checkpoints.progress(connection, hold)
     validate = compile_validator(contract)
     for batch in raw.batches(connection, hold, after=progress.validated_through, size=BATCH_SIZE):
-        kept, rejected = _judge(batch, validate, version.epoch)
+        kept, refused = _judge(batch, validate, version.epoch)
         counts = validated.store(
             connection,
             hold,
             batch.document_id,
             version.number,
             kept,
-            rejected,
+            refused,
             through=batch.records[-1].raw_id,
         )
         logger.info("document %d: %s", batch.document_id, ", ".join(f"{k} {v}" for k, v in counts.items()))
@@ -117,18 +113,58 @@ def merge_validated(connection: Connection, hold: Hold, *, whole: bool) -> None:
     checkpoints.finish_unified(connection, hold, progress.contract_version)
 
 
+def replay_rejected(connection: Connection, hold: Hold, contract: Contract) -> None:
+    """Validate the partition's rejected records again, under the present contract, and merge what passes.
+
+    What passes is merged by the same rule as ever (P3): it replaces nothing that is newer. What does not
+    stays rejected, with its present reasons. Each batch is one transaction.
+
+    Raises:
+        ReplayRefusedError: the contract tells versions in another way than the one that the partition was
+            validated with: its records would not compare with these.
+    """
+    version = _register(connection, hold, contract)
+    before = checkpoints.progress(connection, hold).contract_version
+    if before is not None and contracts.epoch_of(connection, hold.source, before) != version.epoch:
+        raise ReplayRefusedError(
+            f"{hold.source} {hold.partition_key}: the contract's version rule has changed since the partition"
+            f" was validated. Materialize validated/{hold.source} and unified/{hold.source} of it instead:"
+            " that takes up every record of it again, and needs no upstream."
+        )
+    validate = compile_validator(contract)
+    for batch in rejected.batches(connection, hold, size=BATCH_SIZE):
+        kept, still_rejected = _judge(batch, validate, version.epoch)
+        with connection.transaction():
+            counts = validated.store(
+                connection, hold, batch.document_id, version.number, kept, still_rejected, through=None
+            )
+            merged = [row.raw_id for row in kept if row.superseded_by is None]
+            unified.merge_given(connection, hold, batch.document_id, merged)
+        logger.info("document %d: %s", batch.document_id, ", ".join(f"{k} {v}" for k, v in counts.items()))
+
+
+def _register(connection: Connection, hold: Hold, contract: Contract) -> ContractVersion:
+    return contracts.register(
+        connection,
+        hold,
+        digest=contract.digest(),
+        contract=contract.as_json(),
+        version_rule=contract.version_rule(),
+    )
+
+
 def _judge(
     batch: StoredBatch, validate: Validator, epoch: int
 ) -> tuple[list[ValidatedRow], list[RejectedRow]]:
     passed: list[tuple[int, Validated]] = []
-    rejected: list[RejectedRow] = []
+    refused: list[RejectedRow] = []
     for record in batch.records:
         outcome = _outcome(record.payload, batch, validate)
         if isinstance(outcome, Validated):
             passed.append((record.raw_id, outcome))
         else:
             reasons = [asdict(reason) for reason in outcome.reasons]
-            rejected.append(RejectedRow(record.raw_id, outcome.source_id, reasons))
+            refused.append(RejectedRow(record.raw_id, outcome.source_id, reasons))
     winner = winners(passed)
     kept = [
         ValidatedRow(
@@ -142,7 +178,7 @@ def _judge(
         )
         for raw_id, record in passed
     ]
-    return kept, rejected
+    return kept, refused
 
 
 def _outcome(payload: bytes, batch: StoredBatch, validate: Validator) -> Outcome:

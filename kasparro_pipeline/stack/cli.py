@@ -23,6 +23,7 @@ COMMANDS = {
     "status": "say what runs, where, and what each source did last",
     "logs": "show the end of the logs",
     "etl": "run every source now and wait; starts the stack for the time of it unless it runs",
+    "replay": "give the rejected records of a source another chance, after its contract was put right",
     "migrate": "bring the warehouse at DATABASE_URL (or the embedded one) to the newest revision",
     "keys": "create, list, revoke or rotate the keys of the API",
     "env": 'print the running stack\'s settings for a shell: eval "$(kasparro env)"',
@@ -49,6 +50,15 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("-n", "--lines", type=int, default=20, help="lines of each (default 20)")
         if name == "keys":
             _add_key_actions(command)
+        if name == "replay":
+            command.add_argument("source", help="name of the source")
+            command.add_argument(
+                "--partition",
+                action="append",
+                default=[],
+                metavar="KEY",
+                help="only this day or file; may be repeated",
+            )
     return main_parser
 
 
@@ -87,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("The local stack needs Linux or macOS. On Windows, use WSL or docker compose.", file=sys.stderr)
         return 1
     # After the help: these take a second to import
-    from kasparro_pipeline.stack import commands, keys, logs  # noqa: PLC0415
+    from kasparro_pipeline.stack import commands, keys, logs, replay  # noqa: PLC0415
 
     run: dict[str, Callable[[StackSettings], int]] = {
         "up": commands.up,
@@ -103,6 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return logs.show(settings, chosen.name, chosen.lines, follow=chosen.follow)
         if chosen.command == "keys":
             return keys.run(settings, chosen)
+        if chosen.command == "replay":
+            return replay.run(settings, chosen.source, chosen.partition)
         return run[chosen.command](settings)
     except ValidationError as error:
         for fault in error.errors():

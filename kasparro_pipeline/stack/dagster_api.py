@@ -174,13 +174,15 @@ class DagsterApi:
         there = ("AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError")
         self._ask(ADD_PARTITION, variables, "addDynamicPartition", *there)
 
-    def launch(self, source: str, tags: dict[str, str], run_config: str = "{}") -> str:
-        """Launch a source's job and return the run's id; the tag `dagster/partition` names the partition.
+    def launch(self, job: str, tags: dict[str, str], run_config: str = "{}") -> str:
+        """Launch a job and return the run's id; a source's own job has its name.
+
+        The tag `dagster/partition` names the partition.
 
         Raises:
             DagsterRefusedError: with Dagster's reason.
         """
-        selector = {"jobName": source, "repositoryName": REPOSITORY, "repositoryLocationName": LOCATION}
+        selector = {"jobName": job, "repositoryName": REPOSITORY, "repositoryLocationName": LOCATION}
         run = {
             "selector": selector,
             "runConfigData": run_config,

@@ -61,3 +61,11 @@ def register(
             (row[0], hold.run_id, hold.source, hold.partition_key),
         )
     return ContractVersion(*row)
+
+
+def epoch_of(connection: Connection, source: str, version: int) -> int:
+    """The epoch of a version of a source's contract; 0 if it has no such version."""
+    row = connection.execute(
+        f"select epoch from {SCHEMA}.contract_version where source = %s and version = %s", (source, version)
+    ).fetchone()
+    return row[0] if row else 0

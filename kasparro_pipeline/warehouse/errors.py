@@ -15,3 +15,7 @@ class MigrationsPendingError(WarehouseError):
 
 class HoldLostError(WarehouseError):
     """Another run has taken the source and partition over, so that this one may write nothing more (P4)."""
+
+
+class ReplayRefusedError(WarehouseError):
+    """Rejected records cannot be replayed by themselves; the message says what to do instead."""

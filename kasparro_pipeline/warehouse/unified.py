@@ -5,6 +5,9 @@ when the contract changes how versions are told, so that new ones compare among 
 have validated already counts too, so that partitions may be merged in any order.
 """
 
+from collections.abc import Sequence
+from typing import LiteralString
+
 from psycopg import sql
 
 from kasparro_pipeline.warehouse import checkpoints, ledger
@@ -13,15 +16,14 @@ from kasparro_pipeline.warehouse.tables import CONTENT_COLUMNS, SCHEMA
 
 _COLUMNS = ("source", "source_id", *CONTENT_COLUMNS, "epoch", "version", "content_hash", "raw_id", "run_id")
 
-_MERGE = sql.SQL("""
+_MERGE = """
 with candidate as materialized (
     select distinct on (v.source_id) v.*,
         u.id as unified_id, u.content_hash as unified_hash,
         u.epoch as unified_epoch, u.version as unified_version, u.raw_id as unified_raw_id, u.deleted_at
     from {validated} v
     left join {unified} u on u.source = v.source and u.source_id = v.source_id
-    where v.document_id = %(document_id)s and v.raw_id > %(after)s and v.raw_id <= %(through)s
-        and v.superseded_by is null
+    where v.document_id = %(document_id)s and {which} and v.superseded_by is null
     order by v.source_id, v.epoch desc, v.version desc, v.raw_id desc
 ),
 judged as (
@@ -48,17 +50,27 @@ select
     (select count(*) from written where not is_new),
     (select count(*) from judged where verdict = 'unchanged'),
     (select count(*) from judged)
-""").format(
-    validated=sql.Identifier(SCHEMA, "validated_record"),
-    unified=sql.Identifier(SCHEMA, "unified_record"),
-    columns=sql.SQL(", ").join(map(sql.Identifier, _COLUMNS)),
-    values=sql.SQL(", ").join(
-        sql.Placeholder("run_id") if name == "run_id" else sql.Identifier(name) for name in _COLUMNS
-    ),
-    sets=sql.SQL(", ").join(
-        sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in _COLUMNS[2:]
-    ),
-)
+"""
+
+
+def _merging(which: LiteralString) -> sql.Composed:
+    """The merge of the validated records of a document that `which` names."""
+    return sql.SQL(_MERGE).format(
+        which=sql.SQL(which),
+        validated=sql.Identifier(SCHEMA, "validated_record"),
+        unified=sql.Identifier(SCHEMA, "unified_record"),
+        columns=sql.SQL(", ").join(map(sql.Identifier, _COLUMNS)),
+        values=sql.SQL(", ").join(
+            sql.Placeholder("run_id") if name == "run_id" else sql.Identifier(name) for name in _COLUMNS
+        ),
+        sets=sql.SQL(", ").join(
+            sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in _COLUMNS[2:]
+        ),
+    )
+
+
+_MERGE_RANGE = _merging("v.raw_id > %(after)s and v.raw_id <= %(through)s")
+_MERGE_GIVEN = _merging("v.raw_id = any(%(raw_ids)s)")
 
 _WITHDRAW = sql.SQL("""
 with gone as (
@@ -121,24 +133,41 @@ def merge_next(connection: Connection, hold: Hold, *, after: int, size: int) -> 
         if batch is None:
             return None
         document_id, through, records = batch
-        row = connection.execute(
-            _MERGE,
-            {"document_id": document_id, "after": after, "through": through, "run_id": hold.run_id},
-        ).fetchone()
-        assert row is not None  # noqa: S101 - the statement selects one row
-        inserted, updated, unchanged, _ = row
-        ledger.add_counts(
-            connection,
-            hold,
-            {
-                "inserted": inserted,
-                "updated": updated,
-                "unchanged": unchanged,
-                "stale": records - inserted - updated - unchanged,
-            },
-        )
+        _merge(connection, hold, _MERGE_RANGE, records, document_id, after=after, through=through)
         checkpoints.save_unified(connection, hold, through)
     return through
+
+
+def merge_given(connection: Connection, hold: Hold, document_id: int, raw_ids: Sequence[int]) -> None:
+    """Merge the validated records of some raw ids of a document; the checkpoint stays.
+
+    For records that were validated late, behind the checkpoint: one transaction with their validation.
+    """
+    with connection.transaction():
+        ledger.require_hold(connection, hold)
+        _merge(connection, hold, _MERGE_GIVEN, len(raw_ids), document_id, raw_ids=list(raw_ids))
+
+
+def _merge(
+    connection: Connection,
+    hold: Hold,
+    statement: sql.Composed,
+    records: int,
+    document_id: int,
+    **which: object,
+) -> None:
+    """Merge `records` validated records of a document, and count what became of them."""
+    parameters = {"document_id": document_id, "run_id": hold.run_id, **which}
+    row = connection.execute(statement, parameters).fetchone()
+    assert row is not None  # noqa: S101 - the statement selects one row
+    inserted, updated, unchanged, _ = row
+    counts = {
+        "inserted": inserted,
+        "updated": updated,
+        "unchanged": unchanged,
+        "stale": records - inserted - updated - unchanged,
+    }
+    ledger.add_counts(connection, hold, counts)
 
 
 def withdraw_invalid(connection: Connection, hold: Hold) -> None:

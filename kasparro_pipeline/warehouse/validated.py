@@ -51,9 +51,11 @@ def store(
     validated: Sequence[ValidatedRow],
     rejected: Sequence[RejectedRow],
     *,
-    through: int,
+    through: int | None,
 ) -> dict[str, int]:
     """Commit the outcomes of one batch with the checkpoint `through` (a raw id) and the counts.
+
+    Without `through` the checkpoint stays: the batch is behind it.
 
     Returns:
         What was added to the run's counts.
@@ -104,7 +106,8 @@ def store(
         _delete(connection, "validated_record", staged="rejected_record")
         _write(connection, "validated_record", _VALIDATED, ("contract_version", *_OUTCOME))
         _write(connection, "rejected_record", _REJECTED, ("contract_version", "source_id", "reasons"))
-        checkpoints.save_validated(connection, hold, through, contract_version)
+        if through is not None:
+            checkpoints.save_validated(connection, hold, through, contract_version)
         ledger.add_counts(connection, hold, counts)
     return counts
 

@@ -1,0 +1,78 @@
+"""The quarantine: raw records that failed their contract. What becomes of one is decided by the caller.
+
+A rejected record leaves it when it keeps the contract after all (see `validated.store`).
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from kasparro_pipeline.warehouse.ledger import Connection, Hold
+from kasparro_pipeline.warehouse.raw import StoredBatch, StoredRecord
+from kasparro_pipeline.warehouse.tables import SCHEMA
+
+EXAMPLES = 20
+"""Rejected records that are shown beside their exact number."""
+
+
+def partitions(connection: Connection, source: str) -> list[str]:
+    """The partitions of a source that have rejected records, in order."""
+    rows = connection.execute(
+        f"select distinct d.partition_key from {SCHEMA}.document d"
+        f" join {SCHEMA}.rejected_record x on x.document_id = d.id where d.source = %s order by 1",
+        (source,),
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def count(connection: Connection, source: str, partition_key: str) -> int:
+    """How many records of a partition are rejected now."""
+    row = connection.execute(
+        f"select count(*) from {SCHEMA}.document d"
+        f" join {SCHEMA}.rejected_record x on x.document_id = d.id"
+        " where d.source = %s and d.partition_key = %s",
+        (source, partition_key),
+    ).fetchone()
+    return row[0] if row else 0
+
+
+def examples(connection: Connection, source: str, partition_key: str) -> list[dict[str, Any]]:
+    """The first rejected records of a partition, one row for each reason: what a person looks at."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            f"""
+            select raw_id, source_id, reason->>'field' as field, reason->>'rule' as rule,
+                reason->>'value' as value, reason->>'message' as message
+            from (
+                select x.raw_id, x.source_id, x.reasons from {SCHEMA}.document d
+                join {SCHEMA}.rejected_record x on x.document_id = d.id
+                where d.source = %s and d.partition_key = %s order by x.raw_id limit {EXAMPLES}
+            ) first cross join jsonb_array_elements(reasons) reason
+            order by raw_id, field, rule
+            """,
+            (source, partition_key),
+        ).fetchall()
+
+
+def batches(connection: Connection, hold: Hold, *, size: int) -> Iterator[StoredBatch]:
+    """The rejected records of the held partition, at most `size` of one document at a time.
+
+    Each record comes once, also if it is still rejected after its batch.
+    """
+    documents = connection.execute(
+        f"select d.id, d.layout, d.context from {SCHEMA}.document d"
+        " where d.source = %s and d.partition_key = %s"
+        f" and exists (select from {SCHEMA}.rejected_record x where x.document_id = d.id) order by d.id",
+        (hold.source, hold.partition_key),
+    ).fetchall()
+    for document_id, layout, context in documents:
+        after = 0
+        while rows := connection.execute(
+            f"select r.id, r.payload from {SCHEMA}.rejected_record x"
+            f" join {SCHEMA}.raw_record r on r.id = x.raw_id"
+            " where x.document_id = %s and x.raw_id > %s order by x.raw_id limit %s",
+            (document_id, after, size),
+        ).fetchall():
+            yield StoredBatch(document_id, layout, context, [StoredRecord(*row) for row in rows])
+            after = rows[-1][0]
