@@ -1,0 +1,155 @@
+"""What a partition's records look like in numbers, and what those of earlier partitions looked like.
+
+One row for each partition, measure and field; measuring again replaces it. What is unusual, the checks say.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg import sql
+from sqlalchemy import Column, DateTime, Float, PrimaryKeyConstraint, Table, Text
+
+from kasparro_pipeline.warehouse.ledger import Connection
+from kasparro_pipeline.warehouse.tables import CONTENT_COLUMNS, SCHEMA, metadata
+
+LARGEST = 200_000
+"""Validated records of a partition that are measured; of a larger one every second, third … record is."""
+HISTORY = 56
+"""Earlier partitions that one is compared with: eight weeks of days."""
+VOLUME, NULL_SHARE, MEDIAN = "volume", "null_share", "median"
+
+measurement = Table(
+    "measurement",
+    metadata,
+    Column("source", Text, nullable=False),
+    Column("partition_key", Text, nullable=False),
+    Column("measure", Text, nullable=False, comment="volume, null_share or median"),
+    Column("field", Text, nullable=False, comment="empty for the volume"),
+    Column("value", Float(53), nullable=False),
+    Column(
+        "belongs_at",
+        DateTime(timezone=True),
+        nullable=False,
+        comment="the day of a daily partition; when the first document of another one came",
+    ),
+    PrimaryKeyConstraint("source", "measure", "field", "partition_key"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A measurement of an earlier partition."""
+
+    partition_key: str
+    belongs_at: datetime
+    value: float
+
+
+def volume(connection: Connection, source: str, partition_key: str) -> tuple[int, datetime | None]:
+    """How many records of a partition are in raw, and when its first document came."""
+    row = connection.execute(
+        f"select coalesce(sum(record_count), 0), min(fetched_at) from {SCHEMA}.document"
+        " where source = %s and partition_key = %s and loaded_at is not null",
+        (source, partition_key),
+    ).fetchone()
+    return (row[0], row[1]) if row else (0, None)
+
+
+def of_fields(
+    connection: Connection, source: str, partition_key: str, fields: Mapping[str, bool]
+) -> tuple[int, dict[str, float], dict[str, float]]:
+    """Measure fields of a partition's validated records that are not superseded.
+
+    `fields` says of each whether it is numeric.
+
+    Returns:
+        How many records were measured; the share without a value by field; the median of each numeric field
+        that has values.
+    """
+    if not fields:
+        return 0, {}, {}
+    columns: list[sql.Composable] = []
+    for name, numeric in fields.items():
+        columns.append(sql.SQL("count(*) filter (where {} is null)").format(_value(name)))
+        if numeric:
+            median = "percentile_cont(0.5) within group (order by ({})::float8)"
+            columns.append(sql.SQL(median).format(_number(name)))
+    query = sql.SQL(
+        "with partition as (select id, record_count from {documents}"
+        " where source = %(source)s and partition_key = %(key)s),"
+        " size as (select greatest(1, (sum(record_count) / {largest})::bigint) as step from partition)"
+        " select count(*), {columns} from partition p join {validated} v on v.document_id = p.id, size"
+        " where v.superseded_by is null and v.raw_id %% step = 0"
+    ).format(
+        documents=sql.Identifier(SCHEMA, "document"),
+        validated=sql.Identifier(SCHEMA, "validated_record"),
+        largest=sql.Literal(LARGEST),
+        columns=sql.SQL(", ").join(columns),
+    )
+    row = connection.execute(query, {"source": source, "key": partition_key}).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate returns one row
+    measured, *values = row
+    nulls, medians = {}, {}
+    for name, numeric in fields.items():
+        missing = values.pop(0)
+        if measured:
+            nulls[name] = missing / measured
+        found = values.pop(0) if numeric else None
+        if found is not None:
+            medians[name] = float(found)
+    return measured, nulls, medians
+
+
+def keep(
+    connection: Connection,
+    source: str,
+    partition_key: str,
+    belongs_at: datetime,
+    measure: str,
+    values: Mapping[str, float],
+) -> None:
+    """Keep the measurements of a partition, in place of those that it had."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            f"insert into {SCHEMA}.measurement as m"
+            " (source, partition_key, measure, field, value, belongs_at) values (%s, %s, %s, %s, %s, %s)"
+            " on conflict (source, measure, field, partition_key) do update"
+            " set value = excluded.value, belongs_at = excluded.belongs_at"
+            " where (m.value, m.belongs_at) is distinct from (excluded.value, excluded.belongs_at)",
+            [(source, partition_key, measure, field, value, belongs_at) for field, value in values.items()],
+        )
+
+
+def earlier(
+    connection: Connection, source: str, measure: str, before: datetime
+) -> dict[str, Sequence[Earlier]]:
+    """By field, the measurements of the partitions before a time, the newest first."""
+    rows = connection.execute(
+        "select field, partition_key, belongs_at, value from ("
+        " select *, row_number() over (partition by field order by belongs_at desc, partition_key) as back"
+        f" from {SCHEMA}.measurement where source = %s and measure = %s and belongs_at < %s"
+        ") m where back <= %s order by field, back",
+        (source, measure, before, HISTORY),
+    ).fetchall()
+    found: dict[str, list[Earlier]] = {}
+    for field, *rest in rows:
+        found.setdefault(field, []).append(Earlier(*rest))
+    return dict(found)
+
+
+def _value(field: str) -> sql.Composable:
+    if field == "tags":
+        return sql.SQL("nullif(v.tags, '{{}}')")
+    if field in CONTENT_COLUMNS:
+        return sql.Identifier("v", field)
+    return sql.SQL("v.attributes ->> {}").format(sql.Literal(field))
+
+
+def _number(field: str) -> sql.Composable:
+    if field in CONTENT_COLUMNS:
+        return sql.Identifier("v", field)
+    # a value of another type, let in by the contract, is no number
+    return sql.SQL(
+        "case jsonb_typeof(v.attributes -> {0}) when 'number' then v.attributes ->> {0} end"
+    ).format(sql.Literal(field))
