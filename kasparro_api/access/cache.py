@@ -38,8 +38,10 @@ class HotCache:
         if found is None:
             return None
         # Asked after the request came (for its key, perhaps): what was committed before it is seen
-        asked = scope["state"].get("versions")
-        current = (asked or await self._versions.current()).data
+        state = scope["state"]
+        if "versions" not in state:
+            state["versions"] = await self._versions.current()
+        current = state["versions"].data
         if found.version == current:
             if key in self._answers:  # it may have left meanwhile
                 self._answers.move_to_end(key)

@@ -4,6 +4,7 @@ A plain ASGI layer inside the request context and around the routes.
 """
 
 import time
+from functools import partial
 from http import HTTPStatus
 
 import psycopg
@@ -64,7 +65,8 @@ class Guard:
         )
         token = None if is_open else presented(scope["headers"])
         if token is not None:
-            found = await self._identify(scope, token)
+            remembered = self._remembered(scope, token) if reads else None
+            found = remembered or await self._identify(scope, token)
             if isinstance(found, Response):
                 await found(scope, receive, send)
                 return
@@ -80,6 +82,32 @@ class Guard:
             await self._app(scope, receive, send)
         else:
             await _refusal(Request(scope), key, needed)(scope, receive, send)
+
+    def _remembered(self, scope: Scope, token: bytes) -> Key | None:
+        """The key of `token` by what this process knows already, to be confirmed before anything is answered.
+
+        So what is read can tell whether the keys have changed, and the database is asked once.
+        """
+        key = self._ring.find(token)
+        if key is None or (self._attempts is not None and self._attempts.left(address_of(scope)) <= 0):
+            return None
+        scope["state"]["confirm"] = partial(self._confirm, scope, token, self._ring.version)
+        return key
+
+    async def _confirm(self, scope: Scope, token: bytes, version: str | None) -> Response | None:
+        """The refusal, if the key is no longer one that this request may be answered for."""
+        state = scope["state"]
+        try:
+            versions = state.get("versions") or await scope["app"].state.versions.current()
+        except psycopg.Error as error:  # a key that cannot be checked is not let pass
+            return problems.answer_to(Request(scope), error)
+        if versions.keys == version:
+            return None
+        found = await self._identify(scope, token)
+        if isinstance(found, Response):
+            return found
+        needed = self._scope_to_read
+        return None if needed is None or needed in found.scopes else _refusal(Request(scope), found, needed)
 
     async def _identify(self, scope: Scope, token: bytes) -> Key | Response:
         """The key of `token`, or the answer to whoever sent it."""
@@ -113,6 +141,16 @@ class Guard:
             read_at = time.monotonic()
             ring = self._ring = KeyRing(await app.database.fetch(VALID_KEYS), versions.keys, read_at)
         return ring
+
+
+async def confirmed(scope: Scope) -> Response | None:
+    """The refusal of a request whose key was let pass by memory, if it is not valid any more; asked once.
+
+    Whoever answers a read calls it before the answer begins: with `versions` in the request's state, as read
+    later than it arrived, it costs nothing.
+    """
+    confirm = scope["state"].pop("confirm", None)
+    return None if confirm is None else await confirm()
 
 
 def _scope_to_write(scope: Scope) -> str | None:

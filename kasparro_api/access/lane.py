@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kasparro_api import problems
 from kasparro_api.access.cache import HotCache
+from kasparro_api.access.guard import confirmed
 from kasparro_api.answers import Answer
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -31,7 +32,8 @@ class ReadLane:
         """Serve one request."""
         found = self._find(scope["path"]) if scope.get("method") in {"GET", "HEAD"} else None
         if found is None:
-            await self._pass_on(scope, receive, send)
+            refusal = await confirmed(scope)
+            await (refusal(scope, receive, send) if refusal else self._pass_on(scope, receive, send))
             return
         template, endpoint = found
         scope["state"]["route"] = template
@@ -43,7 +45,7 @@ class ReadLane:
                     self._cache.keep(scope, response)
         except Exception as error:  # noqa: BLE001 - those that no answer is known for are raised again
             response = problems.answer_to(Request(scope, receive), error)
-        await response(scope, receive, send)
+        await (await confirmed(scope) or response)(scope, receive, send)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope.get("method") != "HEAD":

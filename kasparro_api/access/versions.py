@@ -15,7 +15,6 @@ from kasparro_api.pool import connect, connection_options, sever
 from kasparro_api.settings import ApiSettings
 from kasparro_api.sql import table
 from kasparro_api.wire import Link, TextStatement
-from kasparro_pipeline.warehouse.tables import SCHEMA
 
 DATA_VERSION = sql.SQL(
     "(select coalesce(sum(version), 0)"
@@ -24,11 +23,13 @@ DATA_VERSION = sql.SQL(
 """The version of all records: how often they changed, and when last, in microseconds since 1970."""
 
 # xmin changes with each version of a row, however its times are set
-_CURRENT = TextStatement(
-    f"select {DATA_VERSION.as_string()}, (select count(*) || '-' || coalesce(sum(xmin::text::bigint), 0)"
-    f" from {SCHEMA}.api_key)",
-    prepare=True,
+_KEYS_VERSION = sql.SQL("(select count(*) || '-' || coalesce(sum(xmin::text::bigint), 0) from {})").format(
+    table("api_key")
 )
+VERSIONS = sql.SQL("{} || '|' || {}").format(DATA_VERSION, _KEYS_VERSION)
+"""Both versions as one text, for a statement that reads data: so that it need not be asked for beside it."""
+
+_CURRENT = TextStatement(f"select {VERSIONS.as_string()}", prepare=True)
 
 
 class Versions(NamedTuple):
@@ -36,6 +37,12 @@ class Versions(NamedTuple):
 
     data: str
     keys: str
+
+    @classmethod
+    def of(cls, text: bytes | None) -> "Versions":
+        """The versions in a value of `VERSIONS`."""
+        data, _, keys = (text or b"").decode().partition("|")
+        return cls(data, keys)
 
 
 class VersionWatch:
@@ -109,10 +116,7 @@ class VersionWatch:
             result = await self._link.run(_CURRENT)
         finally:
             timer.cancel()
-        data, keys = result.get_value(0, 0), result.get_value(0, 1)
-        assert data is not None  # noqa: S101 - the statement selects one row without nulls
-        assert keys is not None  # noqa: S101 - the same
-        return Versions(data.decode(), keys.decode())
+        return Versions.of(result.get_value(0, 0))
 
     async def _drop(self) -> None:
         link, self._link = self._link, None

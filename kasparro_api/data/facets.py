@@ -6,7 +6,7 @@ from urllib.parse import unquote_to_bytes
 from fastapi import Request
 from psycopg import sql
 
-from kasparro_api.access.versions import DATA_VERSION
+from kasparro_api.access.versions import VERSIONS
 from kasparro_api.data.columns import RECORD_COLUMNS
 from kasparro_api.data.cursor import Position
 from kasparro_api.data.filters import Kind, attribute_kind
@@ -52,7 +52,7 @@ left join {totals} total on total.source = known.source""",
 _CATEGORIES = f"""\
 select case when category is not null then json_build_object('category', category, 'records', number) end,
     number, category, now.version
-from (select {DATA_VERSION.as_string()} as version) now left join (
+from (select {VERSIONS.as_string()} as version) now left join (
     select category, count(*) as number from {SCHEMA}.unified_record
     where deleted_at is null and category is not null{{of_sources}} group by category{{behind}}
     order by number desc, category collate "C" limit {{limit}}
@@ -76,8 +76,8 @@ def categories(wanted: list[str], *, limit: int, after: Position | None) -> Text
     """The categories of some sources, or of all: the largest first, and one row more than `limit`.
 
     Returns:
-        A statement whose rows are `(category as JSON, its number of records, its name, version of the data)`;
-        if there is none, one row with only the version.
+        A statement whose rows are `(category as JSON, its number of records, its name, versions)`;
+        if there is none, one row with only the versions.
     """
     values = Numbered()
     of_sources = f" and source = any({values.bind(wanted)})" if wanted else ""

@@ -17,6 +17,8 @@ from fastapi import Request, Response
 from psycopg.pq.abc import PGresult
 
 from kasparro_api import problems
+from kasparro_api.access.guard import confirmed
+from kasparro_api.access.versions import Versions
 from kasparro_api.answers import Answer, to_json
 from kasparro_api.data import cursor as cursors
 from kasparro_api.data import export, facets, paging, selection
@@ -45,6 +47,9 @@ async def read_data(request: Request) -> Response:
         raise no_history()
     wanted = export.wanted_format(request)
     if wanted != "json":
+        # Before it begins: a stream that nobody sends would keep its connection
+        if refusal := await confirmed(request.scope):
+            return refusal
         return await export.stream(request, wanted)
     parameters, chosen = await asked(request, DataParameters)
     after = _position(parameters, chosen)
@@ -53,7 +58,7 @@ async def read_data(request: Request) -> Response:
     )
     found = result.ntuples if result.get_value(0, 2) is not None else 0
     shown = min(found, parameters.limit)
-    version = _text(result.get_value(0, 3))
+    version = _version(request, result.get_value(0, 3))
     last = _place(result, shown - 1, key=1, number=2) if found > shown else None
     following = paging.next_page(request, parameters.limit, last, chosen.identity())
     pagination = {**following.pagination(), **await _total(request, parameters.count, chosen)}
@@ -84,7 +89,9 @@ async def read_record(request: Request) -> Response:
         raise _no_record(f"No record has the id {record_id}.")
     if result.get_value(0, 2) is not None and parameters.deleted == "exclude":
         raise _no_record(f"The record {record_id} was deleted. `deleted=include` shows it.")
-    return versioned(request, {"data": result.get_value(0, 0) or b""}, _text(result.get_value(0, 1)))
+    return versioned(
+        request, {"data": result.get_value(0, 0) or b""}, _version(request, result.get_value(0, 1))
+    )
 
 
 async def read_sources(request: Request) -> Response:
@@ -109,7 +116,7 @@ async def read_categories(request: Request) -> Response:
     following = paging.next_page(request, parameters.limit, last, identity)
     rows = [result.get_value(row, 0) or b"" for row in range(shown)]
     members = {"data": b"[%s]" % b",".join(rows), "pagination": to_json(following.pagination())}
-    return versioned(request, members, _text(result.get_value(0, 3)), following.following)
+    return versioned(request, members, _version(request, result.get_value(0, 3)), following.following)
 
 
 async def read_later(request: Request) -> Response:  # noqa: ARG001 - the same for every request
@@ -207,6 +214,13 @@ def _no_record(detail: str) -> problems.ProblemError:
 
 def _text(value: bytes | None) -> str:
     return (value or b"").decode()
+
+
+def _version(request: Request, versions: bytes | None) -> str:
+    """The version of the data that a statement read; that of the keys is for the guard."""
+    found = Versions.of(versions)
+    request.scope["state"]["versions"] = found
+    return found.data
 
 
 def _database(request: Request) -> Database:

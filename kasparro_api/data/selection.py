@@ -9,7 +9,7 @@ from math import prod
 
 from psycopg import sql
 
-from kasparro_api.access.versions import DATA_VERSION
+from kasparro_api.access.versions import VERSIONS
 from kasparro_api.data.columns import RECORD_COLUMNS, SERVED
 from kasparro_api.data.cursor import Position
 from kasparro_api.data.filters import COMPARISONS, Filter
@@ -20,7 +20,7 @@ from kasparro_pipeline.warehouse.tables import AMOUNT_SORT, NEWEST_SORT, PUBLISH
 
 _UNIFIED = f"{SCHEMA}.unified_record"
 _VERSIONS = f"{SCHEMA}.data_version"
-_VERSION = DATA_VERSION.as_string()
+_VERSION = VERSIONS.as_string()
 _OPERATORS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _SORTS = {
     "published_at": (PUBLISHED_SORT, "timestamptz"),
@@ -88,8 +88,8 @@ def page(
     """A page of `selection`, and one row more that tells whether another page follows.
 
     Returns:
-        A statement whose rows are `(record as JSON, sort key, id, version of the data)`, at most `limit + 1`.
-        Of an empty page there is one row, with only the version.
+        A statement whose rows are `(record as JSON, sort key, id, versions)`, at most `limit + 1`.
+        Of an empty page there is one row, with only the versions.
     """
     values = Numbered()
     # The inner query walks an index and stops: JSON is built for the rows of the page, not for skipped ones
@@ -105,7 +105,7 @@ def page(
 
 
 def record(record_id: int, fields: Sequence[str]) -> TextStatement:
-    """One row `(record as JSON, version of the data, when it was deleted)`, or none."""
+    """One row `(record as JSON, versions, when it was deleted)`, or none."""
     text = (
         f"select (select row_to_json(record) from (select {_members(fields)}) record), {_VERSION}, deleted_at"
         f" from {_UNIFIED} where id = $1"
