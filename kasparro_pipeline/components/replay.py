@@ -45,7 +45,8 @@ def build_replay(source: Source) -> dg.JobDefinition:
         unknown = sorted(set(config.partitions) - set(waiting))
         if unknown:
             context.log.warning("no rejected records in %s", ", ".join(unknown))
-        rows, refused = [], []
+        rows: list[dict[str, str | int]] = []
+        refused = []
         for key in waiting:
             if config.partitions and key not in config.partitions:
                 continue
