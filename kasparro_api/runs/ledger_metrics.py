@@ -83,7 +83,8 @@ def families(rows: Iterable[Sequence[Any]]) -> Iterator[Metric]:
 _STATEMENT = rendered(
     """\
 select source, (
-        select coalesce(json_object_agg(change, events), '{{}}') from {drift} d where d.source = sources.source
+        select coalesce(json_object_agg(change, events), '{{}}') from {drift} drift
+        where drift.source = sources.source
     ), coalesce(run_seconds, 0), {outcomes}, {endings},
     coalesce(running, 0), last.seconds, last.rejected_ratio,
     extract(epoch from last_success_at), extract(epoch from clock_timestamp() - last_success_at),

@@ -146,7 +146,8 @@ _DRIFT = rendered(
     """(
     select coalesce(json_agg(json_build_object(
         'change', change, 'field', field, 'mode', mode, 'expected', expected, 'found', found,
-        'records', records, 'share', share, 'confidence', confidence, 'examples', examples, 'detected_at', {detected_at}
+        'records', records, 'share', share, 'confidence', confidence, 'examples', examples,
+        'detected_at', {detected_at}
     ) order by change, field), '[]')
     from {drift_event} d
     where d.run_id = run.run_id and d.source = run.source and d.partition_key = run.partition_key

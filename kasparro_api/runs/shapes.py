@@ -94,7 +94,7 @@ class Drift(BaseModel):
     """A difference between what came and the contract."""
 
     change: str = Field(
-        description="`added`, `removed`, `renamed`, `retyped`, `nullability`, `enum`, `format` or `explosion`."
+        description="`added`, `removed`, `renamed`, `retyped`, `nullability`, `enum`, `format`, `explosion`."
     )
     field: str
     mode: str = Field(description="`evolve`, `freeze` or `quarantine_row`.")

@@ -1,4 +1,4 @@
-"""`kasparro contract`: shows a source's contract versions, and accepts the contract that the drift check proposed.
+"""`kasparro contract`: accepts the contract that a drift check proposed, and shows a contract's versions.
 
 What is proposed is made by the check on raw, over all that came; here it is shown, and written into the file.
 """
@@ -20,16 +20,16 @@ from kasparro_pipeline.warehouse.drift import ContractVersion, Verdict
 DEFS = Path(kasparro_pipeline.__file__).parent / "defs"
 """Where the sources of this deployment are."""
 NEXT = """\
-Now: reload the code location (Dagster does so by itself in a new run; in the UI: Deployment, Reload).
-Then materialize raw, validated and unified of partition {partition}: the check turns green on the same raw data.
-Other partitions whose records should keep the new contract: materialize their validated and unified again."""
+Next: reload the code location (in Dagster: Deployment, Reload), and materialize raw, validated and unified of
+partition {partition}: the check turns green on the same raw data. Partitions of before keep what they have;
+materialize their validated and unified where their records should keep the new contract."""
 
 
 def run(settings: StackSettings, chosen: Namespace, defs: Path = DEFS) -> int:
     """Do what the arguments say.
 
     Raises:
-        StackError: there is no such source or nothing to accept, or the file is not the one that was looked at.
+        StackError: no such source, nothing to accept, or the file is not the one that was looked at.
     """
     with connected(settings) as connection:
         if chosen.action == "show":
@@ -79,7 +79,8 @@ def _accept(chosen: Namespace, file: Path, verdicts: list[Verdict]) -> None:
     verdict = _chosen_verdict(chosen, verdicts)
     if verdict.proposed is None:
         raise StackError(
-            f"The drift of {chosen.source} in partition {verdict.partition_key} has no proposal:\n{verdict.left_over}"
+            f"The drift of {chosen.source} in partition {verdict.partition_key} has no proposal:"
+            f"\n{verdict.left_over}"
         )
     text = file.read_text("utf-8")
     if hashlib.sha256(text.encode()).digest() != verdict.base_sha256:
@@ -87,9 +88,8 @@ def _accept(chosen: Namespace, file: Path, verdicts: list[Verdict]) -> None:
             f"{file} has changed since run {verdict.run_id} looked at it. "
             f"Materialize raw of partition {verdict.partition_key} again: the check makes a new proposal."
         )
-    say(
-        f"{chosen.source}, partition {verdict.partition_key}: {_counted(verdict.changes)}, looked at by run {verdict.run_id}."
-    )
+    changes = f"{verdict.changes} change{'' if verdict.changes == 1 else 's'}"
+    say(f"{chosen.source}, partition {verdict.partition_key}: {changes}, found by run {verdict.run_id}.")
     say(f"Compatibility: {verdict.compatibility}.")
     say()
     say(_difference(text, verdict.proposed, file))
@@ -120,7 +120,8 @@ def _chosen_verdict(chosen: Namespace, verdicts: list[Verdict]) -> Verdict:
         others = [one.partition_key for one in verdicts if one.changes]
         more = f" There is drift in {', '.join(others)}: name one with --partition." if others else ""
         raise StackError(
-            f"There is no drift in partition {verdict.partition_key}: what came is what the contract promises.{more}"
+            f"There is no drift in partition {verdict.partition_key}: what came is what the contract"
+            f" promises.{more}"
         )
     return verdict
 
@@ -137,7 +138,3 @@ def _agreed() -> bool:
         return input("Write it? [y/N] ").strip().lower() in {"y", "yes"}
     except EOFError:
         return False
-
-
-def _counted(changes: int) -> str:
-    return f"{changes} change{'' if changes == 1 else 's'}"
