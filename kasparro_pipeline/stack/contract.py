@@ -25,7 +25,7 @@ partition {partition}: the check turns green on the same raw data. Partitions of
 materialize their validated and unified where their records should keep the new contract."""
 
 
-def run(settings: StackSettings, chosen: Namespace, defs: Path = DEFS) -> int:
+def run(settings: StackSettings, chosen: Namespace) -> int:
     """Do what the arguments say.
 
     Raises:
@@ -39,7 +39,7 @@ def run(settings: StackSettings, chosen: Namespace, defs: Path = DEFS) -> int:
     if chosen.action == "show":
         _show(chosen.source, versions)
     else:
-        _accept(chosen, _file_of(chosen.source, defs), verdicts)
+        _accept(chosen, _file_of(chosen.source), verdicts)
     return 0
 
 
@@ -66,13 +66,13 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> str:
     return " ".join(parts)
 
 
-def _file_of(source: str, defs: Path) -> Path:
-    known = sorted(folder.parent.name for folder in defs.glob("*/defs.yaml"))
+def _file_of(source: str) -> Path:
+    known = sorted(folder.parent.name for folder in DEFS.glob("*/defs.yaml"))
     if source not in known:
         close = difflib.get_close_matches(source, known, 1)
         hint = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(known)}."
         raise StackError(f"There is no source {source!r}. {hint}")
-    return defs / source / "defs.yaml"
+    return DEFS / source / "defs.yaml"
 
 
 def _accept(chosen: Namespace, file: Path, verdicts: list[Verdict]) -> None:
