@@ -14,6 +14,8 @@ from ruamel.yaml.error import YAMLError
 from kasparro_pipeline.contract.proposal import Proposal
 from kasparro_pipeline.contract.spec import Contract
 
+INDENTS = (2, 0)
+"""Spaces before the dash of a list."""
 LONGEST_LINE = 4096
 """Characters after which a line may be broken: lines stay as they were."""
 
@@ -41,7 +43,8 @@ def changed(text: str, proposal: Proposal) -> str:
     Raises:
         ContractFileError: it is no `defs.yaml`.
     """
-    document = _load(text)
+    yaml = _yaml_like(text)
+    document = yaml.load(text)
     attributes = _attributes(document)
     fields = attributes["fields"]
     for name, changes in proposal.fields.items():
@@ -64,9 +67,7 @@ def changed(text: str, proposal: Proposal) -> str:
             known.extend(proposal.ignore)
     for old, new in proposal.paths.items():
         _replace_path(attributes, old, new)
-    written = io.StringIO()
-    _yaml().dump(document, written)
-    return written.getvalue()
+    return _written(yaml, document)
 
 
 def difference(before: str, after: str, name: str) -> str:
@@ -95,7 +96,7 @@ def _flow(spec: dict[str, Any]) -> CommentedMap:
 
 def _load(text: str) -> CommentedMap:
     try:
-        document = _yaml().load(text)
+        document = _yaml(INDENTS[0]).load(text)
     except YAMLError as error:
         raise ContractFileError(f"it is no single YAML document: {error}") from error
     if not isinstance(document, CommentedMap):
@@ -110,9 +111,21 @@ def _attributes(document: CommentedMap) -> CommentedMap:
     return attributes
 
 
-def _yaml() -> YAML:
+def _yaml_like(text: str) -> YAML:
+    """A reader and writer that indents lists as the text does, as far as it is consistent."""
+    document = _load(text)
+    return next((one for one in map(_yaml, INDENTS) if _written(one, document) == text), _yaml(INDENTS[0]))
+
+
+def _written(yaml: YAML, document: CommentedMap) -> str:
+    written = io.StringIO()
+    yaml.dump(document, written)
+    return written.getvalue()
+
+
+def _yaml(indent: int) -> YAML:
     yaml = YAML()  # round trip: comments, order and quotes are kept
     yaml.preserve_quotes = True
     yaml.width = LONGEST_LINE
-    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.indent(mapping=2, sequence=indent + 2, offset=indent)
     return yaml

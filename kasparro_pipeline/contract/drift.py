@@ -185,7 +185,8 @@ class _Comparison:
             most = MAX_KEYS if path else MAX_COLUMNS
             found = f"more than {most:,} different keys"
             examples = _examples_of_sizes(came.elements)
-            return self._drift("explosion", path, modes.explosion, None, found, came.count(), examples)
+            records = came.count() if path else self.profile.records
+            return self._drift("explosion", path, modes.explosion, None, found, records, examples)
         types = ", ".join(name for name in came.types() if name != "null" or len(came.types()) == 1)
         return self._drift("added", path, modes.added, None, types, came.count(), _examples_of(came))
 

@@ -23,6 +23,10 @@ DISTINCTIVE = 8
 """Different values from which on an overlap counts fully: that two fields hold the same three says little."""
 SAME_NAME_ELSEWHERE = 0.9
 """Likeness of two paths whose last key is the same."""
+SHORTENED = 0.9
+"""Likeness of a word and its beginning: cap and capitalization."""
+LEAST_SHORTENED = 3
+"""Letters of such a beginning."""
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
@@ -63,18 +67,23 @@ def combined(*, name: float, values: float, kind: float, fit: float) -> Decimal:
 
 def likeness(one: str, other: str) -> float:
     """How alike two paths are, 0 to 1: by their letters, by their words, and by their last keys."""
+    one, other = sorted((one, other))
     first, second = _words(one), _words(other)
-    if first == second:
-        return 1.0
     by_letters = SequenceMatcher(None, "".join(first), "".join(second)).ratio()
-    common, fewer = set(first) & set(second), min(len(set(first)), len(set(second)))
-    by_words = (len(common) / fewer + len(common) / len(set(first) | set(second))) / 2 if fewer else 0.0
+    fewer, more = sorted((set(first), set(second)), key=len)
+    common = sum(max(_likeness_of_words(word, others) for others in more) for word in fewer)
+    by_words = (common / len(fewer) + common / (len(fewer) + len(more) - common)) / 2
     last, other_last = one.rpartition(".")[2], other.rpartition(".")[2]
     if (one, other) != (last, other_last):
-        return max(
-            by_letters * SAME_NAME_ELSEWHERE, by_words, SAME_NAME_ELSEWHERE * likeness(last, other_last)
-        )
+        return max(by_letters, by_words, SAME_NAME_ELSEWHERE * likeness(last, other_last))
     return max(by_letters, by_words)
+
+
+def _likeness_of_words(one: str, other: str) -> float:
+    shorter, longer = sorted((one, other), key=len)
+    if shorter == longer:
+        return 1.0
+    return SHORTENED if len(shorter) >= LEAST_SHORTENED and longer.startswith(shorter) else 0.0
 
 
 def _confidence(

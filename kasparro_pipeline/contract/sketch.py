@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Self
 from zlib import crc32
 
@@ -192,7 +193,8 @@ def overlap(one: Sketch, other: Sketch) -> float | None:
 
 def shown(value: object, longest: int = MAX_TEXT) -> str:
     """A value as a text that PostgreSQL can store, of `longest` characters at most."""
-    text = value if isinstance(value, str) else _as_json(value)
+    is_plain = isinstance(value, (str, int, float, Decimal)) and not isinstance(value, bool)
+    text = str(value) if is_plain else _as_json(value)
     if len(text) > longest:
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
         text = f"{text[: longest - 13]}…{digest}"

@@ -57,10 +57,10 @@ def _show(source: str, versions: list[ContractVersion]) -> None:
 def _changes(before: dict[str, Any], after: dict[str, Any]) -> str:
     old, new = before.get("fields", {}), after.get("fields", {})
     if not old:
-        return f"{len(new)}: {', '.join(new)}"
-    parts = [f"+{name}" for name in new if name not in old]
-    parts += [f"-{name}" for name in old if name not in new]
-    parts += [f"~{name}" for name in new if name in old and new[name] != old[name]]
+        return f"{len(new)}: {', '.join(sorted(new))}"
+    parts = [f"+{name}" for name in sorted(new) if name not in old]
+    parts += [f"-{name}" for name in sorted(old) if name not in new]
+    parts += [f"~{name}" for name in sorted(new) if name in old and new[name] != old[name]]
     others = sorted(key for key in before.keys() | after.keys() if key != "fields")
     parts += [f"~({key})" for key in others if before.get(key) != after.get(key)]
     return " ".join(parts)

@@ -149,7 +149,9 @@ def things(address: str, **more: Any) -> dict[str, Any]:
 
 def drift_of(check: dg.AssetCheckEvaluation) -> list[dict[str, Any]]:
     """The table of changes."""
-    return [dict(record.data) for record in check.metadata["drift"].value]  # type: ignore[union-attr,attr-defined]
+    found = check.metadata["drift"]
+    assert isinstance(found, dg.TableMetadataValue)
+    return [dict(record.data) for record in found.records]
 
 
 def text_of(check: dg.AssetCheckEvaluation, name: str) -> str:

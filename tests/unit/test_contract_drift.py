@@ -260,7 +260,7 @@ def test_an_object_with_a_key_for_each_thing_is_one_explosion_and_not_2000_field
 
 def test_keys_that_differ_from_record_to_record_explode_too() -> None:
     records = [{"id": number, "by_id": {f"k{number}": 1}} for number in range(300)]
-    (one,) = drift(records, {"title": {"path": "id", "type": "integer"}} | {"title": {"value": "t"}})
+    (one,) = drift(records, {"title": {"value": "t"}})
     assert (one.change, one.field, one.records) == ("explosion", "by_id", 300)
 
 
