@@ -361,7 +361,7 @@ def test_a_profile_of_an_earlier_release_is_compared_as_far_as_it_goes() -> None
     assert found == [
         ("added", "x.y", 2, ()),
         ("nullability", "title", 2, ()),
-        ("retyped", "title", 1, (Example("", None, None),)),
+        ("retyped", "title", 1, (Example(None),)),
     ]
 
 

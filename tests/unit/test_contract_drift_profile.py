@@ -1,6 +1,7 @@
 """The profile of what came: exact over all records, the same in parts as in the whole, and bounded."""
 
 import json
+import re
 from collections import Counter
 from decimal import Decimal
 from typing import Any
@@ -25,9 +26,9 @@ def profile_of(records: list[Any], *, first: int = 0, text_only: bool = False, b
 
 def stored(made: Profile) -> dict[str, Any]:
     """As it comes back from the database."""
-    text = json.dumps(made.as_json())
-    assert "\\u0000" not in text
-    text.encode()
+    text = json.dumps(made.as_json(), ensure_ascii=False)
+    text.encode()  # PostgreSQL takes no lone surrogate
+    assert re.search(r"(?<!\\)(\\\\)*\\u0000", text) is None  # and no NUL
     back: dict[str, Any] = json.loads(text)
     return back
 

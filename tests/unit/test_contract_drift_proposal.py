@@ -66,11 +66,12 @@ def accepted(text: str, *records: Any, text_only: bool = False) -> tuple[str, st
 
 
 def lines_of(before: str, after: str) -> tuple[list[str], list[str]]:
-    """The lines that went and those that came."""
+    """The lines that went and those that came; a comment stays in its column."""
     lines = difference(before, after, "defs.yaml").splitlines()[2:]
-    return [one[1:].strip() for one in lines if one[0] == "-"], [
-        one[1:].strip() for one in lines if one[0] == "+"
-    ]
+    found: dict[str, list[str]] = {"-": [], "+": [], " ": [], "@": []}
+    for line in lines:
+        found[line[0]].append(" ".join(line[1:].split()))
+    return found["-"], found["+"]
 
 
 def without(name: str) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def without(name: str) -> dict[str, Any]:
         (
             [without("name")],
             "backward",
-            ["title: {path: name, required: true}   # what people search for"],
+            ["title: {path: name, required: true} # what people search for"],
             [],
         ),
         (
@@ -111,8 +112,8 @@ def without(name: str) -> dict[str, Any]:
         (
             [RECORD, RECORD | {"name": None}],
             "backward",
-            ["title: {path: name, required: true}   # what people search for"],
-            ["title: {path: name}   # what people search for"],
+            ["title: {path: name, required: true} # what people search for"],
+            ["title: {path: name} # what people search for"],
         ),
         (
             [RECORD | {"state": "lost"}],
