@@ -4,8 +4,9 @@ The comparison is against the committed contract, never against an earlier run; 
 to tell a rename (`renames`). Whether a class of value fits a promise is in `fits`.
 """
 
+import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
@@ -51,7 +52,7 @@ class Drift:
     """Of the records looked at, 0 to 1."""
     confidence: Decimal | None = None
     """Of a suspected rename, 0 to 1."""
-    examples: tuple[Example, ...] = field(default=(), compare=False)
+    examples: tuple[Example, ...] = dataclasses.field(default=(), compare=False)
 
 
 def compare(contract: Contract, profile: Profile, before: Profile | None = None) -> list[Drift]:

@@ -10,7 +10,7 @@ from kasparro_pipeline.contract.spec import Contract, FieldSpec, FieldType, Vers
 
 Verdict = Literal["fits", "retyped", "format"]
 
-KEY = "key"
+KEY: Literal["key"] = "key"
 """The type of a key that is no field: a text or an integer."""
 _TEXT = frozenset({"string", formats.BLANK})
 _ALLOWED: dict[str, frozenset[str]] = {

@@ -31,15 +31,15 @@ def run(settings: StackSettings, chosen: Namespace) -> int:
     Raises:
         StackError: no such source, nothing to accept, or the file is not the one that was looked at.
     """
-    with connected(settings) as connection:
-        if chosen.action == "show":
-            versions = drift.contract_versions(connection, chosen.source)
-        else:
-            verdicts = drift.verdicts(connection, chosen.source)
     if chosen.action == "show":
+        with connected(settings) as connection:
+            versions = drift.contract_versions(connection, chosen.source)
         _show(chosen.source, versions)
     else:
-        _accept(chosen, _file_of(chosen.source), verdicts)
+        file = _file_of(chosen.source)
+        with connected(settings) as connection:
+            verdicts = drift.verdicts(connection, chosen.source)
+        _accept(chosen, file, verdicts)
     return 0
 
 

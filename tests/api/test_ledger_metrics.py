@@ -175,8 +175,9 @@ def test_drift_is_counted_by_source_and_kind_of_change_and_goes_on_when_events_a
     ]
     rest = {"mode": "evolve", "expected": None, "found": None, "records": 1, "share": "1", "confidence": None}
     for run_id in ("run-1", "run-2", "run-2"):  # a repeated check of a run adds nothing
-        found = [{**event, **rest, "examples": []} for event in events]
-        drift.record(warehouse, "prices", "2026-11-01", run_id, found)
+        drift.record(
+            warehouse, "prices", "2026-11-01", run_id, [{**event, **rest, "examples": []} for event in events]
+        )
     expected = {"etl_schema_drift_total{prices,added}": 4, "etl_schema_drift_total{prices,enum}": 2}
     assert {name: value for name, value in scrape(warehouse).items() if "drift" in name} == expected
 

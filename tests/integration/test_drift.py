@@ -227,7 +227,9 @@ def test_the_accepted_contract_turns_the_check_green_on_the_same_raw_data(
     run = rest.load().run("it")
     assert run.success
     assert run.check("schema_drift").passed
-    assert run.counts("extracted", "rejected") == (0, 0)
+    # the partition holds the records of before too: what the compatibility says of them is true
+    reads_old_data = EXPECTED[change][-1] in {"full", "backward"}
+    assert run.counts("extracted", "rejected") == (0, 0 if reads_old_data else 10)
     assert len(rest.load().unified("it")) == 10
     assert cli.main(["contract", "show", "it"]) == 0
     assert cli.main(["contract", "accept", "it", "--yes"]) == 1

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
@@ -131,8 +132,8 @@ def _metadata(
     raw_ids: RawIds,
     compatible: str,
     proposal: _Proposed,
-) -> dict[str, dg.MetadataValue[object] | int | str]:
-    metadata: dict[str, dg.MetadataValue[object] | int | str] = {
+) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
         "records": profile.records,
         "changes": len(drifts),
         "compatibility": compatible,
