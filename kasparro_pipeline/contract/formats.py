@@ -7,6 +7,7 @@ The class of a value is its type, with the format behind a slash where there is 
 import re
 from collections import Counter
 from collections.abc import Sequence
+from decimal import Decimal
 from functools import lru_cache
 
 BLANK = "blank"
@@ -17,6 +18,7 @@ DAY_FIRST, MONTH_FIRST = "dd/mm/yyyy", "mm/dd/yyyy"
 LAST_MONTH = 12
 SECONDS = range(10**9, 10**10)
 """Seconds since 1970 from 2001 to 2286: integers of 10 digits."""
+DIGITS_OF_SECONDS = 10
 MILLISECONDS = range(10**12, 10**13)
 """The same in milliseconds: 13 digits."""
 
@@ -115,4 +117,5 @@ def class_of_number(value: object) -> str:
     if isinstance(value, int):
         written = "/unix" if value in SECONDS else "/unix_ms" if value in MILLISECONDS else ""
         return f"integer{written}"
-    return "number/unix" if SECONDS.start <= value < SECONDS.stop else "number"  # type: ignore[operator]
+    is_unix = isinstance(value, Decimal) and value.adjusted() == DIGITS_OF_SECONDS - 1 and value > 0
+    return "number/unix" if is_unix else "number"

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any, Self
 from zlib import crc32
 
@@ -21,8 +22,8 @@ MAX_VALUES = 50
 SAMPLE = 20
 """Values that are kept of a field with more: those with the smallest hashes, so that the samples of two
 fields with the same values hold the same values."""
-FIRST = 500
-"""Values of a batch that are looked at before the others."""
+STEPS = (100, 1000)
+"""Values of a batch that are looked at before the others, and before those behind them."""
 MAX_TEXT = 100
 """Characters of a value that is kept; of a longer one the beginning and a hash."""
 
@@ -80,7 +81,7 @@ class Sketch:
         ):
             texts = list(map(shown, texts))
         # the first ones tell whether there are many values; if so, most of the others need no counting
-        for start, end in ((0, FIRST), (FIRST, len(texts))):
+        for start, end in pairwise((0, *STEPS, len(texts))):
             if start < len(texts):
                 self._observe(texts[start:end], lambda index, start=start: place_of(start + index))  # type: ignore[misc]
 
@@ -124,7 +125,8 @@ class Sketch:
 
     def _sample(self, texts: Iterable[str]) -> set[str]:
         """Keep the values with the smallest hashes of these and no others; returns them."""
-        chosen = set(sorted(texts, key=lambda text: (_hash(text), text))[:SAMPLE])
+        ordered = sorted([(crc32(text.encode()), text) for text in texts])
+        chosen = {text for _, text in ordered[:SAMPLE]}
         self.kept = {text: seen for text, seen in self.kept.items() if text in chosen}
         self.is_sample = True
         return chosen

@@ -64,7 +64,7 @@ def schema_drift(source: Source) -> dg.AssetChecksDefinition:
                     run_id,
                     len(drifts),
                     compatible,
-                    hashlib.sha256(proposal.base.encode()).digest(),
+                    hashlib.sha256(proposal.base.encode()).digest() if proposal.proposed else None,
                     proposal.proposed,
                     "\n".join(proposal.left),
                     datetime.now(UTC),
@@ -107,7 +107,7 @@ def _look(connection: Connection, source: Source, partition_key: str) -> tuple[P
 def _propose(source: Source, profile: Profile, drifts: Sequence[Drift]) -> _Proposed:
     if not drifts:
         return _Proposed()
-    if source.defs_file is None:
+    if source.defs_file is None or not source.defs_file.is_file():
         return _Proposed(left=["the source was not loaded from a defs.yaml"])
     base = source.defs_file.read_text("utf-8")
     try:
