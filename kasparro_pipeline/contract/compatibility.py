@@ -8,9 +8,10 @@ from typing import Literal
 
 from kasparro_pipeline.contract import inference
 from kasparro_pipeline.contract.drift import Drift
-from kasparro_pipeline.contract.fits import promises
+from kasparro_pipeline.contract.fits import Promise, promises
+from kasparro_pipeline.contract.observed import Field
 from kasparro_pipeline.contract.profile import Profile
-from kasparro_pipeline.contract.spec import Contract, FieldType
+from kasparro_pipeline.contract.spec import Contract
 
 Compatibility = Literal["full", "backward", "forward", "none"]
 
@@ -45,17 +46,20 @@ def _directions(contract: Contract, profile: Profile, drift: Drift) -> tuple[boo
         return not holds_up, not needed
     if drift.change == "renamed":
         return not needed, not needed  # one field less and one more: reads as null where it is optional
-    if drift.change == "format":
-        return False, False
-    if drift.change == "retyped":
+    if drift.change in {"retyped", "format"}:
         came = next(profile.root.at(promise.path))
-        new, _ = inference.fitting(came, text_only=profile.text_only)
-        return _holds(new, promise.kind, text_only=profile.text_only), False
+        return _reads_old(promise, came, text_only=profile.text_only), False
     return True, False  # nullability, enum, explosion: the new contract allows more
 
 
-def _holds(new: FieldType, old: str, *, text_only: bool) -> bool:
-    """Whether a field of type `new` takes every value of type `old`."""
-    if new == "json" or (new == "string" and (text_only or old in {"url", "enum"})):
+def _reads_old(promise: Promise, came: Field, *, text_only: bool) -> bool:
+    """Whether the type that fits what came also takes every value that was promised."""
+    is_moment = promise.kind in {"timestamp", "date"}
+    new, written = inference.fitting(came, text_only=text_only, is_moment=is_moment)
+    if new == "json":
         return True
-    return new == old or (new, old) in {("number", "integer"), ("timestamp", "date")}
+    if new == "string":
+        is_text = promise.kind in {"url", "enum"} or (is_moment and promise.spec.format in {"iso", "rfc822"})
+        return text_only or is_text
+    wider = (new, promise.kind) in {("number", "integer"), ("timestamp", "date")}
+    return (new == promise.kind or wider) and written == promise.spec.format

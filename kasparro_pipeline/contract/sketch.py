@@ -87,7 +87,7 @@ class Sketch:
 
     def _observe(self, texts: Sequence[str], place_of: PlaceOf) -> None:
         if self.is_sample:
-            last = max(map(_hash, self.kept), default=2**32)
+            last = max(map(_hash, self.kept)) if len(self.kept) >= SAMPLE else 2**32
             counts = Counter([text for text in texts if crc32(text.encode()) <= last])
         else:
             counts = Counter(texts)

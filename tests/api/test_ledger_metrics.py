@@ -1,6 +1,7 @@
 """What Prometheus is told of the ledger: right figures, counters that never go down, names by the rules."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -186,3 +187,30 @@ def test_drift_is_counted_by_source_and_kind_of_change_and_goes_on_when_events_a
     found_now = scrape(warehouse)
     assert found_now["etl_schema_drift_total{prices,enum}"] == 3
     assert found_now["etl_schema_drift_total{prices,added}"] == 4
+
+
+def test_drift_that_several_runs_find_at_once_is_counted_in_full(
+    warehouse: Warehouse, database_url: str, add_run: AddRun
+) -> None:
+    add_run("success", NOON, finished_at=NOON)
+    event = {
+        "mode": "evolve",
+        "expected": None,
+        "found": None,
+        "records": 1,
+        "share": "1",
+        "confidence": None,
+    }
+    kinds = ["added", "enum", "format"]
+
+    def find(worker: int) -> None:
+        order = kinds if worker % 2 else kinds[::-1]
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            for number in range(20):
+                found = [{**event, "change": change, "field": "x", "examples": []} for change in order]
+                drift.record(connection, "prices", "2026-11-01", f"{worker}-{number}", found)
+
+    with ThreadPoolExecutor(4) as workers:
+        list(workers.map(find, range(4)))
+    counted = {name: value for name, value in scrape(warehouse).items() if "drift" in name}
+    assert counted == {f"etl_schema_drift_total{{prices,{change}}}": 80 for change in kinds}

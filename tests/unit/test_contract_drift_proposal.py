@@ -15,6 +15,7 @@ from kasparro_pipeline.contract.drift import compare
 from kasparro_pipeline.contract.profile import Profile
 from kasparro_pipeline.contract.proposal import Proposal, propose
 from kasparro_pipeline.contract.spec import Contract
+from kasparro_pipeline.contract.validation import Validated, compile_validator
 from tests.conftest import PROJECT
 
 FILE = """\
@@ -127,7 +128,7 @@ def without(name: str) -> dict[str, Any]:
             ["at: {type: timestamp}"],
             ["at: {type: timestamp, format: unix}"],
         ),
-        ([RECORD | {"at": "31/01/2024"}], "none", ["at: {type: timestamp}"], ["at: {type: string}"]),
+        ([RECORD | {"at": "31/01/2024"}], "backward", ["at: {type: timestamp}"], ["at: {type: string}"]),
     ],
 )
 def test_each_kind_of_change_has_its_line_and_its_compatibility(
@@ -136,6 +137,46 @@ def test_each_kind_of_change_has_its_line_and_its_compatibility(
     after, word, left = accepted(FILE, *records)
     assert (word, left) == (compatible, [])
     assert lines_of(FILE, after) == (went, came)
+
+
+@pytest.mark.parametrize(
+    "came",
+    [
+        [RECORD | {"new": 5}],
+        [without("note")],
+        [without("name")],
+        [without("name") | {"names": "a"}],
+        [without("rank") | {"rank_now": 3}],
+        [RECORD | {"rank": Decimal("1.5")}, RECORD],
+        [RECORD | {"rank": "first"}],
+        [RECORD | {"rank": "first"}, RECORD],
+        [RECORD | {"name": None}],
+        [RECORD | {"state": "lost"}],
+        [RECORD | {"state": f"word {n}"} for n in range(60)],
+        [RECORD | {"at": 1_704_103_200}],
+        [RECORD | {"at": 1_704_103_200}, RECORD],
+        [RECORD | {"at": "31/01/2024"}],
+        [RECORD | {"at": "Mon, 01 Jan 2024 10:00:00 GMT"}],
+    ],
+)
+def test_the_compatibility_is_what_validation_makes_of_the_records(came: list[dict[str, Any]]) -> None:
+    after, word, _ = accepted(FILE, *came)
+
+    def reads(text: str, records: list[dict[str, Any]]) -> bool:
+        validate = compile_validator(contract_in(text))
+        return all(isinstance(validate(record, {}), Validated) for record in records)
+
+    assert reads(after, came)
+    backward, forward = reads(after, [RECORD]), reads(FILE, came)
+    assert (
+        word
+        == {
+            (True, True): "full",
+            (True, False): "backward",
+            (False, True): "forward",
+            (False, False): "none",
+        }[backward, forward]
+    )
 
 
 def test_a_renamed_field_that_was_required_is_compatible_with_nothing() -> None:
