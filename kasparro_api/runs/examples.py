@@ -57,6 +57,8 @@ DETAIL: dict[str, Any] = {
             "found": "string",
             "records": 300,
             "share": 1,
+            "confidence": None,
+            "examples": [{"value": "spot", "raw_id": 1040}],
             "detected_at": "2026-11-01T12:00:01.2Z",
         }
     ],

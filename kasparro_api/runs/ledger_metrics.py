@@ -11,7 +11,8 @@ from prometheus_client.metrics_core import Metric
 
 from kasparro_api.runs.ledger_rows import FINISHED, shown
 from kasparro_api.runs.queries import RECORDS, TOTALS
-from kasparro_api.sql import Statement, listed, rendered
+from kasparro_api.sql import Statement, listed, rendered, table
+from kasparro_pipeline.warehouse.drift_tables import drift_total
 from kasparro_pipeline.warehouse.totals import ENDINGS
 
 OUTCOMES = (
@@ -47,6 +48,11 @@ def families(rows: Iterable[Sequence[Any]]) -> Iterator[Metric]:
     duration = SummaryMetricFamily(
         "etl_run_duration_seconds", "From the start of a run to its end.", labels=["source"]
     )
+    drift = CounterMetricFamily(
+        "etl_schema_drift",
+        "Differences between what came and the contract that drift checks found, each in each run.",
+        labels=["source", "change"],
+    )
     gauges = [
         GaugeMetricFamily(name, text, labels=["source"])
         for name, text in (
@@ -58,7 +64,9 @@ def families(rows: Iterable[Sequence[Any]]) -> Iterator[Metric]:
             ("etl_unified_records", "Records that readers see."),
         )
     ]
-    for source, seconds, *figures in rows:
+    for source, changes, seconds, *figures in rows:
+        for change, value in sorted(changes.items()):
+            drift.add_metric([source, change], value)
         counted = figures[: len(OUTCOMES)]
         ended = figures[len(OUTCOMES) : -len(gauges)]
         for outcome, value in zip(OUTCOMES, counted, strict=True):
@@ -69,12 +77,15 @@ def families(rows: Iterable[Sequence[Any]]) -> Iterator[Metric]:
         for gauge, value in zip(gauges, figures[-len(gauges) :], strict=True):
             if value is not None:
                 gauge.add_metric([source], float(value))
-    yield from (records, runs, duration, *gauges)
+    yield from (records, runs, duration, drift, *gauges)
 
 
 _STATEMENT = rendered(
     """\
-select source, coalesce(run_seconds, 0), {outcomes}, {endings},
+select source, (
+        select coalesce(json_object_agg(change, events), '{{}}') from {drift} drift
+        where drift.source = sources.source
+    ), coalesce(run_seconds, 0), {outcomes}, {endings},
     coalesce(running, 0), last.seconds, last.rejected_ratio,
     extract(epoch from last_success_at), extract(epoch from clock_timestamp() - last_success_at),
     coalesce(unified_records, 0)
@@ -85,6 +96,7 @@ left join lateral (
 order by source""",
     outcomes=listed("coalesce({name}, 0)", OUTCOMES),
     endings=listed("coalesce({name}, 0)", [f"ended_{status}" for status in ENDINGS]),
+    drift=table(drift_total.name),
     totals=TOTALS,
     records=RECORDS,
     last=shown(

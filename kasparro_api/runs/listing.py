@@ -8,7 +8,8 @@ from psycopg import sql
 
 from kasparro_api.runs.ledger_rows import BEFORE, FACTS, RUN, STATUS, shown
 from kasparro_api.sql import Statement, rendered, table, utc
-from kasparro_pipeline.warehouse.tables import contract_version, document, drift_event, rejected_record
+from kasparro_pipeline.warehouse.drift_tables import drift_event
+from kasparro_pipeline.warehouse.tables import contract_version, document, rejected_record
 
 SHOWN_DOCUMENTS = 100
 """Documents of a run that are listed."""
@@ -145,7 +146,8 @@ _DRIFT = rendered(
     """(
     select coalesce(json_agg(json_build_object(
         'change', change, 'field', field, 'mode', mode, 'expected', expected, 'found', found,
-        'records', records, 'share', share, 'detected_at', {detected_at}
+        'records', records, 'share', share, 'confidence', confidence, 'examples', examples,
+        'detected_at', {detected_at}
     ) order by change, field), '[]')
     from {drift_event} d
     where d.run_id = run.run_id and d.source = run.source and d.partition_key = run.partition_key

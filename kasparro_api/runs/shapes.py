@@ -83,16 +83,27 @@ class Schema(BaseModel):
     fields: dict[str, str] | None = Field(description="Type of each promised field, by name.")
 
 
+class DriftExample(BaseModel):
+    """A value that shows a difference."""
+
+    value: str | None
+    raw_id: int | None = Field(description="The record that it came in.")
+
+
 class Drift(BaseModel):
     """A difference between what came and the contract."""
 
-    change: str = Field(description="`added`, `removed` or `retyped`.")
+    change: str = Field(
+        description="`added`, `removed`, `renamed`, `retyped`, `nullability`, `enum`, `format`, `explosion`."
+    )
     field: str
     mode: str = Field(description="`evolve`, `freeze` or `quarantine_row`.")
     expected: str | None
     found: str | None
     records: int
     share: float = Field(description="Of the records that were looked at, 0 to 1.")
+    confidence: float | None = Field(description="Of a suspected rename, 0 to 1.")
+    examples: list[DriftExample]
     detected_at: datetime
 
 

@@ -1,6 +1,7 @@
 """What the components share: a strict reading of `defs.yaml`, and the Dagster definitions of a source."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import dagster as dg
@@ -44,11 +45,13 @@ class SourceComponent(dg.Component):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The definitions of the source, which is named like its folder."""
-        return self.definitions(context.component_path.file_path.name)
+        folder = context.component_path.file_path
+        return self.definitions(folder.name, folder / "defs.yaml")
 
-    def definitions(self, name: str) -> dg.Definitions:
+    def definitions(self, name: str, defs_file: Path | None = None) -> dg.Definitions:
         """The source's assets, checks, job and automation under a name."""
         source = self.source(name)
+        source.defs_file = defs_file
         job = dg.define_asset_job(
             source.name,
             selection=dg.AssetSelection.groups(source.name),

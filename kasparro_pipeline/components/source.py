@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Literal
 
 import dagster as dg
@@ -31,6 +32,8 @@ class Source(ABC):
 
     kind: str
     """rest, csv or feed."""
+    defs_file: Path | None = None
+    """Where the spec was read from; None for one that was not read from a file."""
 
     def __init__(self, name: str, spec: SourceSpec) -> None:
         self.name = name

@@ -19,6 +19,10 @@ class SourceSpec(Contract):
     """Who answers for it: e-mail addresses, or `team:<name>`."""
     fresh_within: timedelta = timedelta(days=1)
     """The source is stale if its newest partition has not landed for this long (ISO 8601: `PT6H`, `P8D`)."""
+    max_rejected_share: float = Field(default=0.05, ge=0, le=1)
+    """Part of a partition's records that may be rejected before the check `rejected_share` warns."""
+    max_value_jump: float = Field(default=3.0, gt=1)
+    """Factor by which the median of a numeric field may differ from the usual one before a check warns."""
 
     @field_validator("owners")
     @classmethod

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import timedelta
 
-from kasparro_pipeline.contract.drift import Profile
+from kasparro_pipeline.contract.profile import Profile
 from kasparro_pipeline.contract.spec import Contract
 from kasparro_pipeline.contract.validation import (
     Outcome,
@@ -54,10 +54,11 @@ def extract_to_raw(
             location = batch.document.location
             partial = raw.partial_document(connection, hold.source, location)
             resumed = partial is not None and partial.sha256 == batch.document.sha256
-            profile = Profile.of([partial.profile]) if partial is not None and resumed else Profile()
+            profile = Profile.of([(0, partial.profile)]) if partial is not None and resumed else Profile()
             profile.text_only = batch.document.layout["format"] != "json"
-        for record in batch.records:
-            profile.observe(record.value)
+        profile.observe(
+            [record.value for record in batch.records], [record.position for record in batch.records]
+        )
         counts = raw.store(
             connection,
             hold,

@@ -1,91 +1,40 @@
-"""Profiles what came and compares it with the contract: added, removed and retyped fields.
+"""Compares what came (a `profile`) with what the contract promises, and says each difference with its mode.
 
-The profile is taken over every record of a document, not over a sample, and needs no contract; the comparison
-is against the committed contract, never against an earlier run. Storing either belongs to the warehouse.
+The comparison is against the committed contract, never against an earlier run; what came earlier serves only
+to tell a rename (`renames`). Whether a class of value fits a promise is in `fits`.
 """
 
-import hashlib
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal, Self
+from typing import Literal
 
-from kasparro_pipeline.contract.mapping import DOCUMENT_PREFIX, is_encodable
-from kasparro_pipeline.contract.spec import Contract, FieldSpec, FieldType, Mode, VersionSpec
+from kasparro_pipeline.contract import fits, formats, renames
+from kasparro_pipeline.contract.fits import Promise
+from kasparro_pipeline.contract.observed import MAX_DEPTH, MAX_KEYS, Field
+from kasparro_pipeline.contract.profile import MAX_COLUMNS, Profile
+from kasparro_pipeline.contract.sketch import MAX_VALUES, Place, Seen, Sizes, shown
+from kasparro_pipeline.contract.spec import Contract, Mode
 
-Change = Literal["added", "removed", "retyped"]
+Change = Literal["added", "removed", "renamed", "retyped", "nullability", "enum", "format", "explosion"]
 
-MAX_PATH = 200
-"""Characters of a field's path; a longer one is shown with a hash."""
-MAX_PATHS = 2000
-"""Fields that one profile tells apart; further ones are counted under OVERFLOW."""
+MAX_ITEMS = 1000
+"""Elements of a list, or keys of an object, that a field may have unless its `max_items` says otherwise."""
+MAX_BYTES = 100_000
+"""Bytes of a list or object, as JSON, unless its `max_bytes` says otherwise."""
+MAX_EXAMPLES = 5
 OVERFLOW = "…"
-MAX_DEPTH = 8
-"""Objects nested deeper are one field."""
-
-_CELL = re.compile(
-    r"(?P<integer>[+-]?\d+)|(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<boolean>true|false)"
-    r"|(?P<timestamp>\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*)|(?P<date>\d{4}-\d\d-\d\d)",
-    re.ASCII | re.IGNORECASE,
-)
-_ALLOWED: dict[FieldType, frozenset[str]] = {
-    "integer": frozenset({"integer"}),
-    "number": frozenset({"integer", "number"}),
-    "boolean": frozenset({"boolean"}),
-    "list": frozenset({"list"}),
-}
-_TEXT = frozenset({"string"})
-_ALLOWED_IN_TEXT: dict[FieldType, frozenset[str]] = {
-    "integer": frozenset({"integer"}),
-    "number": frozenset({"integer", "number"}),
-    "boolean": frozenset({"boolean", "string", "integer"}),
-    "timestamp": frozenset({"timestamp", "date"}),
-    "date": frozenset({"date"}),
-}
+"""Where a profile of the first form counted the fields that it did not tell apart."""
 
 
-@dataclass(slots=True)
-class Profile:
-    """How often each field came, with which types. `text_only`: the format has no types (CSV, feeds)."""
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A value that shows a difference, and where it came; no place in a profile of the first form."""
 
-    text_only: bool = False
-    records: int = 0
-    types: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Path → type → number of records."""
-
-    def observe(self, record: object) -> None:
-        """Count one record."""
-        self.records += 1
-        if not isinstance(record, dict):
-            self._count("", _type_of(record))
-            return
-        for path, value in _leaves(record, "", 0):
-            self._count(path, _cell_type(value) if self.text_only else _type_of(value))
-
-    def _count(self, path: str, kind: str) -> None:
-        path = _storable(path)
-        if path not in self.types and len(self.types) >= MAX_PATHS:
-            path = OVERFLOW
-        kinds = self.types.setdefault(path, {})
-        kinds[kind] = kinds.get(kind, 0) + 1
-
-    def as_json(self) -> dict[str, Any]:
-        """The profile as stored beside its document."""
-        return {"text_only": self.text_only, "records": self.records, "types": self.types}
-
-    @classmethod
-    def of(cls, stored: Iterable[Mapping[str, Any]]) -> Self:
-        """One profile over the stored ones of several documents."""
-        total = cls()
-        for profile in stored:
-            total.text_only |= profile["text_only"]
-            total.records += profile["records"]
-            for path, kinds in profile["types"].items():
-                sums = total.types.setdefault(path, {})
-                for kind, count in kinds.items():
-                    sums[kind] = sums.get(kind, 0) + count
-        return total
+    value: str | None
+    document: int | None = None
+    position: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,136 +43,217 @@ class Drift:
 
     change: Change
     field: str
+    """Its path; of a renamed one the promised path."""
     mode: Mode
     expected: str | None
     found: str | None
     records: int
     share: Decimal
     """Of the records looked at, 0 to 1."""
+    confidence: Decimal | None = None
+    """Of a suspected rename, 0 to 1."""
+    examples: tuple[Example, ...] = dataclasses.field(default=(), compare=False)
 
 
-def compare(contract: Contract, profile: Profile) -> list[Drift]:
-    """The differences, sorted by kind and field. No records: no statement, so no difference."""
+def compare(contract: Contract, profile: Profile, before: Profile | None = None) -> list[Drift]:
+    """The differences, sorted by kind and field. No records: no statement, so no difference.
+
+    `before` is what came when the fields that are gone now were still there: evidence of a rename.
+    """
     if profile.records == 0:
         return []
-    paths = {
-        name: contract.path_of(name)
-        for name, spec in contract.fields.items()
-        if spec.value is None and not contract.path_of(name).startswith(DOCUMENT_PREFIX)
-    }
-    found = [*_removed_or_retyped(contract, paths, profile), *_added(contract, set(paths.values()), profile)]
-    return sorted(found, key=lambda drift: (drift.change, drift.field))
+    return _Comparison(contract, profile).differences(before)
 
 
-def _removed_or_retyped(contract: Contract, paths: Mapping[str, str], profile: Profile) -> Iterator[Drift]:
-    for name, path in paths.items():
-        kind, modes = contract.type_of(name), contract.schema_contract
-        if not any(_within(seen, path) for seen in profile.types):
-            if _may_be_hidden(path, profile):
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    contract: Contract
+    profile: Profile
+
+    def differences(self, before: Profile | None) -> list[Drift]:
+        promises = fits.promises(self.contract)
+        gone: list[Promise] = []
+        found: list[Drift] = []
+        for promise in promises:
+            came = next(self.profile.root.at(promise.path), None)
+            if came is not None:
+                found += self._kept(promise, came)
+            elif not _may_be_hidden(self.profile.root, promise.path):
+                gone.append(promise)
+        new = dict(self._unknown([promise.path for promise in promises]))
+        added = {path: one for path, one in new.items() if not one.is_mapping}
+        pairs = renames.suspected(gone, added, self.profile, before)
+        found += [self._renamed(pair, added[pair.new]) for pair in pairs]
+        old, taken = {pair.old for pair in pairs}, {pair.new for pair in pairs}
+        found += [self._removed(promise) for promise in gone if promise.path not in old]
+        found += [self._added(path, one) for path, one in new.items() if path not in taken]
+        # two fields may be read from one path
+        once = {(drift.change, drift.field): drift for drift in found}
+        return [drift for _, drift in sorted(once.items())]
+
+    def _kept(self, promise: Promise, came: Field) -> Iterator[Drift]:
+        modes = self.contract.schema_contract
+        verdicts: dict[str, dict[str, Seen]] = {}
+        for name, seen in sorted(came.classes.items()):
+            verdict = fits.verdict(promise, name, text_only=self.profile.text_only)
+            verdicts.setdefault(verdict, {})[name] = seen
+        if wrong := verdicts.get("retyped"):
+            types = ", ".join(sorted({formats.split(name)[0] for name in wrong}))
+            yield self._of_classes("retyped", promise, modes.retyped, promise.kind, types, wrong)
+        if other := verdicts.get("format"):
+            expected = fits.written(promise)
+            ways = ", ".join(fits.told_apart(other))
+            yield self._of_classes("format", promise, modes.format, expected, ways, other)
+        yield from self._nullability(promise, came)
+        if promise.spec.values is not None:
+            yield from self._enum(promise, came, promise.spec.values)
+        if promise.kind in {"list", "json"}:
+            yield from self._explosion(promise, came)
+
+    def _of_classes(
+        self,
+        change: Literal["retyped", "format"],
+        promise: Promise,
+        mode: Mode,
+        expected: str,
+        found: str,
+        classes: dict[str, Seen],
+    ) -> Drift:
+        examples = tuple(_example(seen.example, seen.place) for seen in classes.values())
+        records = sum(seen.count for seen in classes.values())
+        return self._drift(change, promise.path, mode, expected, found, records, examples)
+
+    def _nullability(self, promise: Promise, came: Field) -> Iterator[Drift]:
+        null = came.classes.get("null", Seen(0))
+        missing = self.profile.records - (came.count() - null.count)
+        if promise.required and missing > 0:
+            ways = [f"{null.count} null"] if null.count else []
+            ways += [f"{missing - null.count} missing"] if missing > null.count else []
+            examples = (_example(None, null.place),) if null.place else ()
+            mode = self.contract.schema_contract.nullability
+            yield self._drift(
+                "nullability", promise.path, mode, "a value", ", ".join(ways), missing, examples
+            )
+
+    def _enum(self, promise: Promise, came: Field, values: tuple[str, ...]) -> Iterator[Drift]:
+        allowed = set(map(shown, values))
+        new = {text: seen for text, seen in sorted(came.values.kept.items()) if text not in allowed}
+        if not new:
+            return
+        records = sum(seen.count for seen in new.values())
+        found = ", ".join(new)
+        if came.values.is_sample:
+            # how many came with an allowed value is known only of those in the sample: at most so many
+            known = sum(seen.count for text, seen in came.values.kept.items() if text in allowed)
+            records = came.count() - came.classes.get("null", Seen(0)).count - known
+            found = f"more than {MAX_VALUES} values, such as {found}"
+        examples = tuple(_example(text, seen.place) for text, seen in new.items())
+        mode = self.contract.schema_contract.enum
+        yield self._drift("enum", promise.path, mode, ", ".join(values), found, records, examples)
+
+    def _explosion(self, promise: Promise, came: Field) -> Iterator[Drift]:
+        limits = (
+            (came.elements, fits.limit(promise.spec, "max_items", MAX_ITEMS), "elements"),
+            (came.bytes, fits.limit(promise.spec, "max_bytes", MAX_BYTES), "bytes"),
+        )
+        over = [(sizes, limit, unit) for sizes, limit, unit in limits if sizes.largest > limit]
+        if over:
+            yield self._drift(
+                "explosion",
+                promise.path,
+                self.contract.schema_contract.explosion,
+                ", ".join(f"at most {limit:,} {unit}" for _, limit, unit in over),
+                ", ".join(f"{sizes.largest:,} {unit}" for sizes, _, unit in over),
+                max(sizes.over(limit) for sizes, limit, _ in over),
+                tuple(_example(f"{sizes.largest:,} {unit}", sizes.place) for sizes, _, unit in over),
+            )
+
+    def _removed(self, promise: Promise) -> Drift:
+        # an upstream may leave out what it may also leave empty: only a promise can be broken
+        mode = self.contract.schema_contract.removed if promise.required else "evolve"
+        return self._drift("removed", promise.path, mode, promise.kind, None, self.profile.records, ())
+
+    def _renamed(self, pair: renames.Rename, came: Field) -> Drift:
+        mode = self.contract.schema_contract.renamed
+        examples = _examples_of(came)
+        return self._drift(
+            "renamed", pair.old, mode, pair.old, pair.new, came.count(), examples, pair.confidence
+        )
+
+    def _added(self, path: str, came: Field) -> Drift:
+        modes = self.contract.schema_contract
+        if came.is_mapping:
+            most = MAX_KEYS if path else MAX_COLUMNS
+            found = f"more than {most:,} different keys"
+            examples = _examples_of_sizes(came.elements)
+            records = came.count() if path else self.profile.records
+            return self._drift("explosion", path, modes.explosion, None, found, records, examples)
+        types = ", ".join(name for name in came.types() if name != "null" or len(came.types()) == 1)
+        return self._drift("added", path, modes.added, None, types, came.count(), _examples_of(came))
+
+    def _unknown(self, promised: list[str]) -> Iterator[tuple[str, Field]]:
+        """The fields that no promise and no `ignore` names, by path."""
+        waiting = list(self.profile.root.fields.items())
+        if self.profile.root.is_mapping:
+            yield "", self.profile.root
+            return
+        while waiting:
+            path, came = waiting.pop()
+            if any(_within(path, one) for one in (*promised, *self.contract.ignore)):
                 continue
-            # an upstream may leave out what it may also leave empty: only a promise can be broken
-            mode = modes.removed if contract.fields[name].required else "evolve"
-            yield Drift("removed", path, mode, kind, None, profile.records, Decimal(1))
-            continue
-        allowed = _allowed(kind, contract.fields[name], text_only=profile.text_only)
-        if allowed is None:
-            continue
-        wrong = {k: n for k, n in profile.types.get(path, {}).items() if k not in allowed and k != "null"}
-        if objects := _objects_at(path, profile):
-            wrong["object"] = wrong.get("object", 0) + objects
-        if wrong:
-            records = sum(wrong.values())
-            types = ", ".join(sorted(wrong))
-            share = _share(records, profile.records)
-            yield Drift("retyped", path, modes.retyped, kind, types, records, share)
+            if came.is_mapping:
+                yield path, came
+                continue
+            if (came.classes.keys() - {"object", "null"} or not came.fields) and not any(
+                _within(one, path) for one in promised
+            ):
+                yield path, came
+            waiting += [(f"{path}.{key}", below) for key, below in came.fields.items()]
+
+    def _drift(  # noqa: PLR0913, PLR0917 - the parts of a difference
+        self,
+        change: Change,
+        path: str,
+        mode: Mode,
+        expected: str | None,
+        found: str | None,
+        records: int,
+        examples: tuple[Example, ...],
+        confidence: Decimal | None = None,
+    ) -> Drift:
+        whole = self.profile.records
+        records = min(records, whole)
+        share = (Decimal(records) / whole).quantize(Decimal("0.000001"))
+        return Drift(change, path, mode, expected, found, records, share, confidence, examples[:MAX_EXAMPLES])
 
 
-def _added(contract: Contract, mapped: set[str], profile: Profile) -> Iterator[Drift]:
-    known = mapped | set(contract.ignore)
-    known |= {path for path in contract.key_paths if not path.startswith(DOCUMENT_PREFIX)}
-    if isinstance(contract.version, VersionSpec):
-        known.add(contract.version.path)
-    for path, kinds in profile.types.items():
-        if path == "" or any(_within(path, one) or _within(one, path) for one in known):
-            continue
-        # OVERFLOW counts fields, of which a record may have many
-        records, types = min(sum(kinds.values()), profile.records), ", ".join(sorted(kinds))
-        share = _share(records, profile.records)
-        yield Drift("added", path, contract.schema_contract.added, None, types, records, share)
-
-
-def _allowed(kind: FieldType, spec: FieldSpec, *, text_only: bool) -> frozenset[str] | None:
-    """The observed types that fit, or None where every type does."""
-    if text_only:
-        return _ALLOWED_IN_TEXT.get(kind) if spec.format == "iso" else None
-    if kind == "json":
-        return None
-    if kind == "timestamp" and spec.format in {"unix", "unix_ms"}:
-        return _ALLOWED["number"]
-    return _ALLOWED.get(kind, _TEXT)
-
-
-def _may_be_hidden(path: str, profile: Profile) -> bool:
-    """Whether the field may have come without being told apart: too many fields, or nested too deep."""
-    cut = (
-        seen for seen, kinds in profile.types.items() if "object" in kinds and seen.count(".") >= MAX_DEPTH
+def _may_be_hidden(came: Field, path: str, depth: int = 0) -> bool:
+    """Whether the field may have come without being told apart: among too many keys, or nested too deep."""
+    if came.is_mapping or OVERFLOW in came.fields:
+        return True
+    if depth >= MAX_DEPTH and "object" in came.classes:
+        return True
+    dots = [index for index, character in enumerate(path) if character == "."]
+    return any(
+        _may_be_hidden(came.fields[path[:dot]], path[dot + 1 :], depth + 1)
+        for dot in dots
+        if path[:dot] in came.fields
     )
-    return OVERFLOW in profile.types or any(_within(path, seen) for seen in cut)
-
-
-def _objects_at(path: str, profile: Profile) -> int:
-    """In how many records, at least, an object with fields stands at `path`.
-
-    Records that hold a value at the path itself are not among them: there the dots belong to a key.
-    """
-    below = [
-        sum(kinds.values()) for seen, kinds in profile.types.items() if seen != path and _within(seen, path)
-    ]
-    return min(max(below, default=0), profile.records - sum(profile.types.get(path, {}).values()))
 
 
 def _within(path: str, parent: str) -> bool:
     return path == parent or path.startswith(f"{parent}.")
 
 
-def _share(part: int, whole: int) -> Decimal:
-    return (Decimal(part) / Decimal(whole)).quantize(Decimal("0.000001"))
+def _example(value: str | None, place: Place | None) -> Example:
+    return Example(value, *(place or ()))
 
 
-def _storable(path: str) -> str:
-    """A field name that PostgreSQL can store: NUL and lone surrogates are shown, not kept."""
-    if len(path) > MAX_PATH:
-        path = f"{path[:MAX_PATH]}…{hashlib.sha256(path.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
-    if "\x00" in path or not is_encodable(path):
-        return path.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\u0000")
-    return path
+def _examples_of(came: Field) -> tuple[Example, ...]:
+    """The first value of each class; null only where there is nothing else."""
+    seen = sorted(came.classes.items(), key=lambda item: (item[0] == "null", item[0]))
+    return tuple(_example(one.example, one.place) for _, one in seen if one.place)
 
 
-def _leaves(record: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
-    for key, value in record.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, dict) and value and depth < MAX_DEPTH:
-            yield from _leaves(value, f"{path}.", depth + 1)
-        else:
-            yield path, value
-
-
-def _type_of(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int):
-        return "integer"
-    if isinstance(value, (Decimal, float)):
-        return "number"
-    if isinstance(value, list):
-        return "list"
-    return "object" if isinstance(value, dict) else "string"
-
-
-def _cell_type(value: object) -> str:
-    if not isinstance(value, str):
-        return _type_of(value)
-    match = _CELL.fullmatch(value.strip())
-    return (match.lastgroup or "string") if match else "string"
+def _examples_of_sizes(sizes: Sizes) -> tuple[Example, ...]:
+    return (_example(f"{sizes.largest:,} keys", sizes.place),) if sizes.place else ()

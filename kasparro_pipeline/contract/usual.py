@@ -1,4 +1,4 @@
-"""Tells the unusual from the usual, given what was before. Pure arithmetic; what is measured stands elsewhere.
+"""Tells the unusual from the usual, given what was before. Arithmetic alone: others measure.
 
 Medians instead of means, so that one odd partition of the past neither hides nor makes an alarm.
 """

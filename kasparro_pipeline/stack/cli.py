@@ -26,6 +26,7 @@ COMMANDS = {
     "replay": "give the rejected records of a source another chance, after its contract was put right",
     "migrate": "bring the warehouse at DATABASE_URL (or the embedded one) to the newest revision",
     "keys": "create, list, revoke or rotate the keys of the API",
+    "contract": "accept the contract that the drift check of a source proposes, or show its versions",
     "env": 'print the running stack\'s settings for a shell: eval "$(kasparro env)"',
 }
 
@@ -59,6 +60,8 @@ def parser() -> argparse.ArgumentParser:
                 metavar="KEY",
                 help="only this day or file; may be repeated",
             )
+        if name == "contract":
+            _add_contract_actions(command)
     return main_parser
 
 
@@ -84,6 +87,17 @@ def _add_key_actions(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_contract_actions(command: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(dest="action", required=True, metavar="action", title="actions")
+    accept = actions.add_parser("accept", help="write the proposed contract into the source's defs.yaml")
+    accept.add_argument("--partition", metavar="KEY", help="whose drift to accept (default: the newest)")
+    accept.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    accept.add_argument("--dry-run", action="store_true", help="show the difference, write nothing")
+    show = actions.add_parser("show", help="list the contract's versions and what changed with each")
+    for action in (accept, show):
+        action.add_argument("source", metavar="SOURCE", help="the source's name: its folder in defs/")
+
+
 def _minutes(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > MAX_OVERLAP:
         raise argparse.ArgumentTypeError(f"a whole number of minutes from 0 to {MAX_OVERLAP}, not {text!r}")
@@ -97,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("The local stack needs Linux or macOS. On Windows, use WSL or docker compose.", file=sys.stderr)
         return 1
     # After the help: these take a second to import
-    from kasparro_pipeline.stack import commands, keys, logs, replay  # noqa: PLC0415
+    from kasparro_pipeline.stack import commands, contract, keys, logs, replay  # noqa: PLC0415
 
     run: dict[str, Callable[[StackSettings], int]] = {
         "up": commands.up,
@@ -106,16 +120,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "etl": commands.etl,
         "migrate": commands.apply_migrations,
         "env": commands.environment,
+        "logs": lambda found: logs.show(found, chosen.name, chosen.lines, follow=chosen.follow),
+        "keys": lambda found: keys.run(found, chosen),
+        "contract": lambda found: contract.run(found, chosen),
+        "replay": lambda found: replay.run(found, chosen.source, chosen.partition),
     }
     try:
-        settings = StackSettings()
-        if chosen.command == "logs":
-            return logs.show(settings, chosen.name, chosen.lines, follow=chosen.follow)
-        if chosen.command == "keys":
-            return keys.run(settings, chosen)
-        if chosen.command == "replay":
-            return replay.run(settings, chosen.source, chosen.partition)
-        return run[chosen.command](settings)
+        return run[chosen.command](StackSettings())
     except ValidationError as error:
         for fault in error.errors():
             print(

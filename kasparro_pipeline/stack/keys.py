@@ -2,20 +2,13 @@
 
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-import psycopg
-
-from kasparro_pipeline.stack.commands import running_stack
 from kasparro_pipeline.stack.console import say, table
 from kasparro_pipeline.stack.errors import StackError
+from kasparro_pipeline.stack.running_warehouse import connected
 from kasparro_pipeline.stack.settings import StackSettings
-from kasparro_pipeline.warehouse import api_keys, migrate
-from kasparro_pipeline.warehouse.errors import WarehouseError
-from kasparro_pipeline.warehouse.ledger import Connection
-from kasparro_pipeline.warehouse.settings import WarehouseSettings
+from kasparro_pipeline.warehouse import api_keys
 
 COLUMNS = ("id", "name", "scopes", "created (UTC)", "revoked (UTC)", "state")
 
@@ -26,7 +19,7 @@ def run(settings: StackSettings, chosen: Namespace) -> int:
     Raises:
         StackError: there is no database, or the warehouse refuses.
     """
-    with _warehouse(settings) as connection:
+    with connected(settings) as connection:
         if chosen.action == "create":
             _show(api_keys.create(connection, chosen.name, chosen.scope))
         elif chosen.action == "list":
@@ -39,33 +32,6 @@ def run(settings: StackSettings, chosen: Namespace) -> int:
             until = f"for {chosen.overlap} minutes more" if chosen.overlap else "no longer"
             _explain(f"The key {chosen.id} is valid {until}.")
     return 0
-
-
-@contextmanager
-def _warehouse(settings: StackSettings) -> Iterator[Connection]:
-    """A transaction in the warehouse of DATABASE_URL, else of the running stack."""
-    try:
-        with psycopg.connect(_database_url(settings), connect_timeout=10) as connection:
-            migrate.require_head(connection)
-            yield connection
-    except psycopg.OperationalError as error:
-        raise StackError(f"The database does not answer: {str(error).strip()}") from error
-    except WarehouseError as error:
-        raise StackError(str(error)) from error
-
-
-def _database_url(settings: StackSettings) -> str:
-    if settings.database_url is not None:
-        return WarehouseSettings.model_validate(
-            {"DATABASE_URL": settings.database_url}
-        ).require_database_url()
-    running = running_stack(settings)
-    if running is None or "DATABASE_URL" not in running.environment:
-        raise StackError(
-            "There is no database to keep keys in: DATABASE_URL is not set, and no stack runs in "
-            f"{settings.home}. Start it with `make up`, or set DATABASE_URL."
-        )
-    return running.environment["DATABASE_URL"]
 
 
 def _show(key: str) -> None:

@@ -1,6 +1,5 @@
 """The questions that asset checks ask of the tables. What an answer means is decided by the caller."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,20 +82,3 @@ def rejected_reasons(connection: Connection, source: str, partition_key: str) ->
             """,
             (source, partition_key),
         ).fetchall()
-
-
-def record_drift(
-    connection: Connection, source: str, partition_key: str, run_id: str, drifts: Iterable[Mapping[str, Any]]
-) -> None:
-    """Keep each difference that a run's drift check found; a repeated check of the run adds nothing."""
-    with connection.transaction(), connection.cursor() as cursor:
-        cursor.executemany(
-            f"insert into {SCHEMA}.drift_event"
-            " (source, partition_key, run_id, change, field, mode, expected, found, records, share)"
-            " values (%(source)s, %(partition_key)s, %(run_id)s, %(change)s, %(field)s, %(mode)s,"
-            " %(expected)s, %(found)s, %(records)s, %(share)s) on conflict do nothing",
-            [
-                {**drift, "source": source, "partition_key": partition_key, "run_id": run_id}
-                for drift in drifts
-            ],
-        )

@@ -103,20 +103,22 @@ def partial_document(connection: Connection, source: str, location: str) -> Part
     return PartialDocument(bytes(row[0]), row[3], row[1])
 
 
-def newest_profiles(connection: Connection, source: str, partition_key: str) -> list[Mapping[str, Any]]:
-    """The profile of each location's newest document in a partition.
+def newest_profiles(
+    connection: Connection, source: str, partition_key: str
+) -> list[tuple[int, Mapping[str, Any]]]:
+    """Each location's newest document in a partition, with its profile.
 
     A partition without documents of its own found the upstream unchanged: what came in the newest partition
     before it still holds.
     """
     rows = connection.execute(
-        f"select distinct on (location) profile from {SCHEMA}.document where source = %(source)s"
+        f"select distinct on (location) id, profile from {SCHEMA}.document where source = %(source)s"
         f" and partition_key = (select max(partition_key) from {SCHEMA}.document where source = %(source)s"
         " and partition_key <= %(partition_key)s and loaded_at is not null)"
         " and loaded_at is not null order by location, id desc",
         {"source": source, "partition_key": partition_key},
     ).fetchall()
-    return [row[0] for row in rows if row[0] is not None]
+    return [(document, profile) for document, profile in rows if profile is not None]
 
 
 def batches(connection: Connection, hold: Hold, *, after: int, size: int) -> Iterator[StoredBatch]:

@@ -327,22 +327,3 @@ contract_version = Table(
     _now("created_at"),
     PrimaryKeyConstraint("source", "version"),
 )
-
-drift_event = Table(
-    "drift_event",
-    metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("source", Text, nullable=False),
-    Column("partition_key", Text, nullable=False),
-    Column("run_id", Text, nullable=False),
-    Column("change", Text, nullable=False, comment="added, removed or retyped"),
-    Column("field", Text, nullable=False),
-    Column("mode", Text, nullable=False, comment="evolve, freeze or quarantine_row"),
-    Column("expected", Text),
-    Column("found", Text),
-    Column("records", BigInteger, nullable=False),
-    Column("share", Numeric, nullable=False, comment="of the records that were looked at, 0 to 1"),
-    _now("detected_at"),
-    UniqueConstraint("run_id", "source", "change", "field"),
-    Index(None, "source", "detected_at"),
-)

@@ -1,6 +1,7 @@
 """What Prometheus is told of the ledger: right figures, counters that never go down, names by the rules."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from kasparro_api.runs import ledger_metrics
-from kasparro_pipeline.warehouse import ledger
+from kasparro_pipeline.warehouse import drift, ledger
 from kasparro_pipeline.warehouse.tables import COUNT_COLUMNS
 
 AddRun = Callable[..., str]
@@ -163,3 +164,53 @@ def rows_read(node: dict[str, Any]) -> float:
         touched = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
         scanned = touched * node["Actual Loops"]
     return scanned + sum(rows_read(child) for child in node.get("Plans", ()))
+
+
+def test_drift_is_counted_by_source_and_kind_of_change_and_goes_on_when_events_are_pruned(
+    warehouse: Warehouse, add_run: AddRun
+) -> None:
+    add_run("success", NOON, finished_at=NOON)
+    events = [
+        {"change": change, "field": field}
+        for change, field in (("added", "a"), ("added", "b"), ("enum", "c"))
+    ]
+    rest = {"mode": "evolve", "expected": None, "found": None, "records": 1, "share": "1", "confidence": None}
+    for run_id in ("run-1", "run-2", "run-2"):  # a repeated check of a run adds nothing
+        drift.record(
+            warehouse, "prices", "2026-11-01", run_id, [{**event, **rest, "examples": []} for event in events]
+        )
+    expected = {"etl_schema_drift_total{prices,added}": 4, "etl_schema_drift_total{prices,enum}": 2}
+    assert {name: value for name, value in scrape(warehouse).items() if "drift" in name} == expected
+
+    warehouse.execute("delete from kasparro.drift_event")
+    drift.record(warehouse, "prices", "2026-11-01", "run-3", [{**events[2], **rest, "examples": []}])
+    found_now = scrape(warehouse)
+    assert found_now["etl_schema_drift_total{prices,enum}"] == 3
+    assert found_now["etl_schema_drift_total{prices,added}"] == 4
+
+
+def test_drift_that_several_runs_find_at_once_is_counted_in_full(
+    warehouse: Warehouse, database_url: str, add_run: AddRun
+) -> None:
+    add_run("success", NOON, finished_at=NOON)
+    event = {
+        "mode": "evolve",
+        "expected": None,
+        "found": None,
+        "records": 1,
+        "share": "1",
+        "confidence": None,
+    }
+    kinds = ["added", "enum", "format"]
+
+    def find(worker: int) -> None:
+        order = kinds if worker % 2 else kinds[::-1]
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            for number in range(20):
+                found = [{**event, "change": change, "field": "x", "examples": []} for change in order]
+                drift.record(connection, "prices", "2026-11-01", f"{worker}-{number}", found)
+
+    with ThreadPoolExecutor(4) as workers:
+        list(workers.map(find, range(4)))
+    counted = {name: value for name, value in scrape(warehouse).items() if "drift" in name}
+    assert counted == {f"etl_schema_drift_total{{prices,{change}}}": 80 for change in kinds}

@@ -293,10 +293,10 @@ def full_run(warehouse: Warehouse, add_run: AddRun) -> str:
         )
     warehouse.execute(
         "insert into kasparro.drift_event (source, partition_key, run_id, change, field, mode, expected,"
-        " found, records, share, detected_at)"
+        " found, records, share, examples, detected_at)"
         " values ('prices', '2026-11-01', %s, 'retyped', 'rank', 'quarantine_row', 'integer', 'string',"
-        " 3, 0.75, %s)",
-        [run_id, NOON],
+        " 3, 0.75, %s, %s)",
+        [run_id, Jsonb([{"value": "many", "raw_id": 7}]), NOON],
     )
     return run_id
 
@@ -324,6 +324,8 @@ def test_a_run_in_detail_shows_why_records_were_rejected_and_what_came(get: Get,
             "found": "string",
             "records": 3,
             "share": 0.75,
+            "confidence": None,
+            "examples": [{"value": "many", "raw_id": 7}],
             "detected_at": "2026-11-01T12:00:00Z",
         }
     ]

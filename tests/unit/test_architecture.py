@@ -61,7 +61,7 @@ def test_extraction_contract_and_warehouse_load_no_dagster() -> None:
     code = (
         "import sys, kasparro_pipeline.extract.rest, kasparro_pipeline.extract.feed,"
         " kasparro_pipeline.extract.csv_files, kasparro_pipeline.contract.validation,"
-        " kasparro_pipeline.contract.drift, kasparro_pipeline.warehouse.unified, kasparro_api.app;"
+        " kasparro_pipeline.contract.contract_file, kasparro_pipeline.warehouse.unified, kasparro_api.app;"
         "print([name for name in sys.modules if name.split('.')[0].startswith('dagster')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -7,18 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kasparro_pipeline.contract.drift import MAX_PATHS, OVERFLOW, Drift, Profile, compare
+from kasparro_pipeline.contract.drift import Drift, Example, compare
+from kasparro_pipeline.contract.profile import MAX_COLUMNS, Profile
 from kasparro_pipeline.contract.spec import Contract
 
 
 def drift(
     records: list[Any], fields: dict[str, Any], *, text_only: bool = False, **parts: Any
 ) -> list[Drift]:
-    profile = Profile(text_only=text_only)
-    for record in records:
-        profile.observe(record)
     contract = Contract.model_validate({"kind": "thing", "key": "id", "fields": fields} | parts)
-    return compare(contract, profile)
+    return compare(contract, profile_of(records, text_only=text_only))
+
+
+def profile_of(records: list[Any], *, text_only: bool = False) -> Profile:
+    profile = Profile(text_only=text_only)
+    profile.observe(records, range(len(records)))
+    return Profile.of([(7, profile.as_json())])
 
 
 def changes(*args: Any, **parts: Any) -> list[tuple[str, str]]:
@@ -54,7 +58,8 @@ def test_an_added_field_is_told_with_types_and_share() -> None:
     (found,) = drift(
         [{"id": 1, "title": "a", "new": 1}, {"id": 2, "title": "b"}, {"id": 3, "new": None}], {"title": {}}
     )
-    assert found == Drift("added", "new", "evolve", None, "integer, null", 2, Decimal("0.666667"))
+    assert found == Drift("added", "new", "evolve", None, "integer", 2, Decimal("0.666667"))
+    assert found.examples[0] == Example("1", 7, 0)
 
 
 def test_a_removed_field_breaks_only_what_was_promised() -> None:
@@ -67,14 +72,36 @@ def test_a_removed_field_breaks_only_what_was_promised() -> None:
     assert {one.share for one in found} == {1}
 
 
-def test_a_field_that_is_left_out_of_some_records_is_not_removed() -> None:
-    assert (
-        drift([{"id": 1}, {"id": 2, "title": "a"}, {"id": 3, "title": None}], {"title": {"required": True}})
-        == []
+def test_a_required_field_without_a_value_in_some_records_is_told_with_how_it_is_missing() -> None:
+    records = [{"id": 1}, {"id": 2, "title": "a"}, {"id": 3, "title": None}]
+    (found,) = drift(records, {"title": {"required": True}})
+    expected = Drift(
+        "nullability",
+        "title",
+        "quarantine_row",
+        "a value",
+        "1 null, 1 missing",
+        2,
+        Decimal("0.666667"),
     )
+    assert found == expected
+    assert found.examples == (Example(None, 7, 2),)
 
 
-def test_a_renamed_field_is_one_removed_and_one_added() -> None:
+def test_an_optional_field_may_be_without_a_value() -> None:
+    assert drift([{"id": 1}, {"id": 2, "title": "a"}, {"id": 3, "title": None}], {"title": {}}) == []
+
+
+def test_a_field_that_is_empty_in_every_record_is_not_removed() -> None:
+    assert changes([{"id": 1, "title": None}], {"title": {"required": True}}) == [("nullability", "title")]
+
+
+def test_a_key_that_is_gone_is_a_removed_promise() -> None:
+    (found,) = drift([{"title": "a"}], {"title": {}})
+    assert (found.change, found.field, found.mode) == ("removed", "id", "freeze")
+
+
+def test_two_fields_that_nothing_connects_are_one_removed_and_one_added() -> None:
     assert changes([{"id": 1, "name": "a"}], {"title": {}}) == [("added", "name"), ("removed", "title")]
 
 
@@ -87,6 +114,8 @@ def test_a_renamed_field_is_one_removed_and_one_added() -> None:
         ("integer", Decimal("1.5"), "number"),
         ("boolean", 1, "integer"),
         ("timestamp", 5, "integer"),
+        ("timestamp", "tomorrow", "string"),
+        ("date", " ", "blank"),
         ("list", "a", "string"),
         ("url", ["a"], "list"),
         ("date", True, "boolean"),
@@ -122,6 +151,142 @@ def test_a_format_decides_what_a_timestamp_may_be() -> None:
     ]
 
 
+ISO, SECONDS, MILLIS = "2024-01-01T10:00:00Z", 1_704_103_200, 1_704_103_200_000
+RFC822 = "Mon, 01 Jan 2024 10:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("promised", "came", "found"),
+    [
+        ({"type": "timestamp"}, SECONDS, "unix"),
+        ({"type": "timestamp"}, MILLIS, "unix_ms"),
+        ({"type": "timestamp"}, RFC822, "rfc822"),
+        ({"type": "timestamp"}, "31/12/2024 10:00", "dd/mm/yyyy"),
+        ({"type": "date"}, "12/31/2024", "mm/dd/yyyy"),
+        ({"type": "date"}, "01/02/2024", "dd/mm/yyyy or mm/dd/yyyy"),
+        ({"type": "date"}, ISO, "iso_timestamp"),
+        ({"type": "timestamp", "format": "unix"}, MILLIS, "unix_ms"),
+        ({"type": "timestamp", "format": "unix"}, ISO, "iso_timestamp"),
+        ({"type": "timestamp", "format": "unix_ms"}, SECONDS, "unix"),
+        ({"type": "timestamp", "format": "rfc822"}, ISO, "iso_timestamp"),
+    ],
+)
+def test_a_date_written_in_another_way_is_told_with_both_ways(
+    promised: dict[str, Any], came: object, found: str
+) -> None:
+    (one,) = drift([{"id": 1, "at": came}], {"at": promised})
+    assert (one.change, one.field, one.mode, one.found) == ("format", "at", "quarantine_row", found)
+
+
+@pytest.mark.parametrize(
+    ("promised", "came"),
+    [
+        ({"type": "timestamp"}, ISO),
+        ({"type": "timestamp"}, "2024-01-01 10:00:00.123+02:00"),
+        ({"type": "timestamp"}, "2024-01-01"),
+        ({"type": "timestamp"}, "20240101T100000Z"),
+        ({"type": "date"}, "2024-01-01"),
+        ({"type": "timestamp", "format": "rfc822"}, RFC822),
+        ({"type": "timestamp", "format": "rfc822"}, "Monday, 1 January 2024 10:00"),
+        ({"type": "timestamp", "format": "unix"}, SECONDS),
+        ({"type": "timestamp", "format": "unix"}, Decimal("1704103200.25")),
+        ({"type": "timestamp", "format": "unix"}, 5),
+    ],
+)
+def test_a_date_written_as_promised_is_no_drift(promised: dict[str, Any], came: object) -> None:
+    assert drift([{"id": 1, "at": came}], {"at": promised}) == []
+
+
+def test_a_day_that_shows_which_comes_first_tells_how_the_others_are_written() -> None:
+    records = [
+        {"id": "1", "at": "01/02/2024"},
+        {"id": "2", "at": "31/02/2024"},
+        {"id": "3", "at": "2024-01-01"},
+    ]
+    (one,) = drift(records, {"at": {"type": "date"}}, text_only=True)
+    assert (one.change, one.found, one.records) == ("format", "dd/mm/yyyy", 2)
+
+
+def test_new_values_of_an_enum_are_told_with_their_records() -> None:
+    records = [{"id": n, "type": kind} for n, kind in enumerate(["coin", "nft", "coin", "dao", "nft"])]
+    (one,) = drift(records, {"type": {"type": "enum", "values": ["coin", "token"]}})
+    assert (one.change, one.mode, one.expected, one.found) == (
+        "enum",
+        "quarantine_row",
+        "coin, token",
+        "dao, nft",
+    )
+    assert (one.records, one.share) == (3, Decimal("0.6"))
+    assert one.examples == (Example("dao", 7, 3), Example("nft", 7, 1))
+
+
+def test_an_enum_that_became_free_text_is_told_as_such() -> None:
+    records = [{"id": n, "type": f"word {n}"} for n in range(60)]
+    (one,) = drift(records, {"type": {"type": "enum", "values": ["coin"]}})
+    assert (one.change, one.records) == ("enum", 60)
+    assert one.found is not None
+    assert one.found.startswith("more than 50 values, such as word ")
+
+
+def test_a_list_that_is_far_larger_than_promised_is_an_explosion() -> None:
+    records = [{"id": 1, "x": [1]}, {"id": 2, "x": [1] * 5000}]
+    (one,) = drift(records, {"x": {"type": "json"}})
+    assert (one.change, one.mode, one.expected, one.found) == (
+        "explosion",
+        "evolve",
+        "at most 1,000 elements",
+        "5,000 elements",
+    )
+    assert (one.records, one.examples) == (1, (Example("5,000 elements", 7, 1),))
+
+
+def test_a_nested_value_of_many_bytes_is_an_explosion() -> None:
+    (one,) = drift([{"id": 1, "x": {"text": "a" * 200_000}}], {"x": {"type": "json"}})
+    assert (one.change, one.expected, one.found) == ("explosion", "at most 100,000 bytes", "200,011 bytes")
+
+
+def test_an_object_with_a_key_for_each_thing_is_one_explosion_and_not_2000_fields() -> None:
+    record = {"id": 1, "title": "a", "by_id": {f"k{number}": {"price": number} for number in range(2000)}}
+    (one,) = drift([record], {"title": {}})
+    assert (one.change, one.field, one.mode, one.found) == (
+        "explosion",
+        "by_id",
+        "evolve",
+        "more than 200 different keys",
+    )
+    assert one.examples == (Example("2,000 keys", 7, 0),)
+    assert drift([record], {"title": {}}, ignore=["by_id"]) == []
+
+
+def test_keys_that_differ_from_record_to_record_explode_too() -> None:
+    records = [{"id": number, "by_id": {f"k{number}": 1}} for number in range(300)]
+    (one,) = drift(records, {"title": {"value": "t"}})
+    assert (one.change, one.field, one.records) == ("explosion", "by_id", 300)
+
+
+def test_a_promise_inside_an_object_with_too_many_keys_is_not_called_removed() -> None:
+    record = {"id": 1, "by_id": {f"k{number}": number for number in range(2000)}}
+    assert changes([record], {"amount": {"path": "by_id.k7", "required": True}}) == [("explosion", "by_id")]
+
+
+def test_every_mode_can_be_set_for_its_kind_of_change() -> None:
+    record = {"id": 1, "old_price": 5, "n": "x", "at": SECONDS, "e": "b", "big": [1] * 5000, "new": True}
+    fields: dict[str, Any] = {
+        "gone": {"required": True},
+        "price": {"type": "number"},
+        "n": {"type": "integer"},
+        "at": {"type": "timestamp"},
+        "e": {"type": "enum", "values": ["a"]},
+        "big": {"type": "json"},
+        "must": {"required": True},
+    }
+    kinds = ("added", "removed", "renamed", "retyped", "nullability", "enum", "format", "explosion")
+    for mode in ("evolve", "freeze", "quarantine_row"):
+        found = drift([record | {"must": None}], fields, schema_contract=dict.fromkeys(kinds, mode))
+        assert {one.change for one in found} == set(kinds)
+        assert {one.mode for one in found} == {mode}
+
+
 def test_nested_paths_are_compared_field_by_field() -> None:
     record = {"id": 1, "quotes": {"USD": {"price": 1, "volume": 2}, "EUR": {"price": 1}}}
     fields = {"amount": {"path": "quotes.USD.price"}}
@@ -143,7 +308,8 @@ def test_key_version_constant_and_context_are_no_drift() -> None:
 
 
 def test_records_that_are_no_objects_count_and_leave_every_field_missing() -> None:
-    assert changes([5, None], {"title": {"required": True}}) == [("removed", "title")]
+    found = changes([5, None], {"title": {"required": True}})
+    assert found == [("removed", "id"), ("removed", "title")]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +322,6 @@ def test_records_that_are_no_objects_count_and_leave_every_field_missing() -> No
         ("boolean", "TRUE", True),
         ("boolean", "1.5", False),
         ("date", "2024-01-01", True),
-        ("date", "01/02/2024", False),
         ("timestamp", "2024-01-01T00:00:00Z", True),
         ("timestamp", "2024-01-01", True),
         ("timestamp", "5", False),
@@ -169,17 +334,35 @@ def test_the_cells_of_a_text_format_are_judged_by_how_they_read(kind: str, cell:
     assert found == ([] if fits else [("retyped", "x")])
 
 
+def test_a_cell_that_seems_empty_is_no_number() -> None:
+    (found,) = drift([{"id": "1", "x": " "}], {"x": {"type": "number"}}, text_only=True)
+    assert (found.change, found.found) == ("retyped", "blank")
+
+
 def test_an_empty_cell_is_no_retyping() -> None:
     assert drift([{"id": "1", "x": None}], {"x": {"type": "integer"}}, text_only=True) == []
 
 
-def test_too_many_fields_are_counted_together_and_hide_no_promise() -> None:
+def test_records_with_too_many_keys_are_one_explosion_and_break_no_promise() -> None:
     record = {f"k{number}": 1 for number in range(10_000)} | {"title": "a"}
-    found = drift([record], {"title": {"required": True}})
-    assert len(found) <= MAX_PATHS + 1
-    assert {one.change for one in found} == {"added"}
-    (rest,) = [one for one in found if one.field == OVERFLOW]
-    assert (rest.records, rest.share) == (1, Decimal(1))
+    (found,) = drift([record], {"title": {"required": True}})
+    assert (found.change, found.field) == ("explosion", "")
+    assert found.found == f"more than {MAX_COLUMNS:,} different keys"
+    assert (found.records, found.share) == (1, Decimal(1))
+
+
+def test_a_profile_of_an_earlier_release_is_compared_as_far_as_it_goes() -> None:
+    types = {"id": {"integer": 3}, "title": {"integer": 1, "null": 1}, "x.y": {"string": 2}}
+    old = Profile.of([(7, {"text_only": False, "records": 3, "types": types})])
+    contract = Contract.model_validate(
+        {"kind": "thing", "key": "id", "fields": {"title": {"required": True}}}
+    )
+    found = [(one.change, one.field, one.records, one.examples) for one in compare(contract, old)]
+    assert found == [
+        ("added", "x.y", 2, ()),
+        ("nullability", "title", 2, ()),
+        ("retyped", "title", 1, (Example(None),)),
+    ]
 
 
 def test_a_field_below_the_deepest_level_told_apart_is_not_called_removed() -> None:
@@ -203,18 +386,6 @@ json_values = st.recursive(
     ),
     max_leaves=6,
 )
-
-
-@given(records=st.lists(json_values, max_size=8), cut=st.integers(0, 8), text_only=st.booleans())
-def test_the_profile_of_the_parts_is_the_profile_of_the_whole(
-    *, records: list[Any], cut: int, text_only: bool
-) -> None:
-    whole, first, second = (Profile(text_only=text_only) for _ in range(3))
-    for number, record in enumerate(records):
-        whole.observe(record)
-        (first if number < cut else second).observe(record)
-    assert Profile.of([first.as_json(), second.as_json()]) == whole
-    assert Profile.of([]).records == 0
 
 
 @given(st.lists(json_values, min_size=1, max_size=8))

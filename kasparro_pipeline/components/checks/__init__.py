@@ -1,0 +1,30 @@
+"""The asset checks of a source: what is broken or odd now, how much of it, and how to recover.
+
+Those that look at a partition carry its key; the others look at the source as a whole, so that a verdict of
+long ago does not stand beside the present one. `schema_drift` and `every_record_accounted` block the rest.
+The questions are asked in the warehouse and in `contract`; the verdicts are here.
+"""
+
+import dagster as dg
+
+from kasparro_pipeline.components.checks.drift import schema_drift
+from kasparro_pipeline.components.checks.layers import orphans_between_layers
+from kasparro_pipeline.components.checks.outcomes import every_record_accounted
+from kasparro_pipeline.components.checks.statistics import (
+    null_rate,
+    rejected_share,
+    value_distribution,
+    volume_anomaly,
+)
+from kasparro_pipeline.components.checks.unified import freshness, unique_source_id
+from kasparro_pipeline.components.source import Source
+
+
+def build_checks(source: Source) -> list[dg.AssetChecksDefinition]:
+    """The checks of a source, in the order of its assets."""
+    checks = (
+        *(schema_drift, volume_anomaly),
+        *(every_record_accounted, rejected_share, null_rate, value_distribution),
+        *(unique_source_id, orphans_between_layers, freshness),
+    )
+    return [build(source) for build in checks]

@@ -1,0 +1,126 @@
+"""What the contract promises of each field, and whether a class of value fits it. Counts nothing."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from kasparro_pipeline.contract import formats
+from kasparro_pipeline.contract.mapping import DOCUMENT_PREFIX
+from kasparro_pipeline.contract.spec import Contract, FieldSpec, FieldType, VersionSpec
+
+Verdict = Literal["fits", "retyped", "format"]
+
+KEY: Literal["key"] = "key"
+"""The type of a key that is no field: a text or an integer."""
+_TEXT = frozenset({"string", formats.BLANK})
+_ALLOWED: dict[str, frozenset[str]] = {
+    "integer": frozenset({"integer"}),
+    "number": frozenset({"integer", "number"}),
+    "boolean": frozenset({"boolean"}),
+    "list": frozenset({"list"}),
+    KEY: frozenset({"string", "integer"}),
+}
+_ALLOWED_IN_TEXT: dict[str, frozenset[str]] = {
+    "integer": frozenset({"integer"}),
+    "number": frozenset({"integer", "number"}),
+    "boolean": frozenset({"boolean", "string", "integer"}),  # yes and no are texts, 1 and 0 numbers
+}
+_MOMENTS: dict[tuple[str, str], frozenset[str]] = {
+    ("timestamp", "iso"): frozenset({"iso_timestamp", "iso_date", "yyyymmdd"}),
+    ("date", "iso"): frozenset({"iso_date", "yyyymmdd"}),
+    ("timestamp", "rfc822"): frozenset({"rfc822"}),
+    ("timestamp", "unix"): frozenset({"unix"}),
+    ("timestamp", "unix_ms"): frozenset({"unix_ms"}),
+}
+"""How a timestamp or date may be written, by type and format."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A value that the contract wants at a path; without a name if it is only key or version."""
+
+    name: str | None
+    path: str
+    kind: FieldType | Literal["key"]
+    spec: FieldSpec
+    required: bool
+
+
+def promises(contract: Contract) -> list[Promise]:
+    """What the contract wants of a record: its fields, key and version, one promise a path."""
+    found = [
+        Promise(
+            name,
+            contract.path_of(name),
+            contract.type_of(name),
+            spec,
+            required=spec.required
+            or name == contract.version
+            or contract.path_of(name) in contract.key_paths,
+        )
+        for name, spec in contract.fields.items()
+        if spec.value is None
+    ]
+    known = {promise.path for promise in found}
+    found += [
+        Promise(None, path, KEY, FieldSpec(), required=True)
+        for path in contract.key_paths
+        if path not in known
+    ]
+    version = contract.version
+    if isinstance(version, VersionSpec) and version.path not in known:
+        spec = FieldSpec(type=version.type, format=version.format)
+        found.append(Promise(None, version.path, version.type, spec, required=True))
+    return [promise for promise in found if not promise.path.startswith(DOCUMENT_PREFIX)]
+
+
+def verdict(promise: Promise, name: str, *, text_only: bool) -> Verdict:
+    """Whether values of class `name` keep the promise; null is judged elsewhere."""
+    kind, found = formats.split(name)
+    if kind == "null":
+        return "fits"
+    if promise.kind in {"timestamp", "date"}:
+        return _verdict_on_moment(promise, kind, found)
+    if promise.kind == "json":
+        return "fits"
+    if text_only:
+        allowed = _ALLOWED_IN_TEXT.get(promise.kind)
+        return "fits" if allowed is None or kind in allowed else "retyped"
+    return "fits" if kind in _ALLOWED.get(promise.kind, _TEXT) else "retyped"
+
+
+def _verdict_on_moment(promise: Promise, kind: str, found: str | None) -> Verdict:
+    expected = _MOMENTS[promise.kind, promise.spec.format]
+    if found in expected:
+        return "fits"
+    counts = promise.spec.format in {"unix", "unix_ms"}
+    if counts and kind in {"integer", "number"} and found in {None, "yyyymmdd"}:
+        return "fits"  # a moment near 1970, or far away: no other format either
+    if found is None:
+        # the reader of RFC 822 takes more than one can tell by the look
+        return "fits" if promise.spec.format == "rfc822" and kind == "string" else "retyped"
+    return "format"
+
+
+def written(promise: Promise) -> str:
+    """How the values of a date or timestamp are promised to be written."""
+    return (
+        "iso_date"
+        if promise.kind == "date"
+        else {"iso": "iso_timestamp"}.get(promise.spec.format, promise.spec.format)
+    )
+
+
+def told_apart(classes: Iterable[str]) -> list[str]:
+    """The formats of classes; 03/04/2026 goes with those that show which comes first, day or month."""
+    found = {formats.split(name)[1] or name for name in classes}
+    decided = found & {formats.DAY_FIRST, formats.MONTH_FIRST}
+    if len(decided) == 1:
+        found.discard(formats.EITHER_DAY_OR_MONTH)
+    return sorted(found)
+
+
+def limit(spec: FieldSpec, rule: str, default: int) -> int:
+    """A limit of a nested field: its own, or the default."""
+    own: int | None = getattr(spec, rule, None)
+    return default if own is None else own

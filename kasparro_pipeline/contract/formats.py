@@ -1,0 +1,121 @@
+"""Tells what a text looks like: a number, a date, and in which of the known ways a date is written.
+
+The class of a value is its type, with the format behind a slash where there is one: `string/rfc822`,
+`integer/unix`. Only the look counts: whether there is a 31st of February is the validation's business.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from decimal import Decimal
+from functools import lru_cache
+
+BLANK = "blank"
+"""The class of a text without a character that is seen."""
+EITHER_DAY_OR_MONTH = "dd/mm/yyyy or mm/dd/yyyy"
+"""The format of a date like 03/04/2026, which is written in one of two ways."""
+DAY_FIRST, MONTH_FIRST = "dd/mm/yyyy", "mm/dd/yyyy"
+LAST_MONTH = 12
+SECONDS = range(10**9, 10**10)
+"""Seconds since 1970 from 2001 to 2286: integers of 10 digits."""
+DIGITS_OF_SECONDS = 10
+MILLISECONDS = range(10**12, 10**13)
+"""The same in milliseconds: 13 digits."""
+
+_DIGITS = str.maketrans("123456789", "000000000")
+_DATE = r"(?:0000-00-00|0000-W00(?:-0)?)"
+_TIME = r"00(?::?00(?::?00(?:[.,]0+)?)?)?(?:Z|[+-]00(?::?00(?::?00)?)?)?"
+_CLOCK = r"(?:[ T]+0?0:00(?::00(?:\.0+)?)?(?: ?[AaPp][Mm])?)?"
+_MONTH = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+_CLASSES = {
+    "integer/unix": "0{10}",
+    "integer/unix_ms": "0{13}",
+    "integer/yyyymmdd": "0{8}",
+    "integer": "[+-]?0+",
+    "number/unix": r"0{10}\.0+",
+    "number": r"[+-]?(?:0+\.?0*|\.0+)(?:[eE][+-]?0+)?",
+    "boolean": "(?i:true|false)",
+    "date/iso_date": _DATE,
+    "timestamp/iso_timestamp": f"(?:{_DATE}|0{{8}})[T ]{_TIME}",
+    "string/rfc822": rf"(?:[A-Z][a-z]{{2}}, )?0?0 {_MONTH} 00(?:00)?(?: 00:00(?::00)?(?: \S+)?)?",
+    "string/yyyy/mm/dd": f"0000/0?0/0?0{_CLOCK}",
+    "string/dd.mm.yyyy": rf"0?0\.0?0\.0000{_CLOCK}",
+    "string/dd-mm-yyyy": f"0?0-0?0-0000{_CLOCK}",
+    "string/slashes": f"0?0/0?0/0000{_CLOCK}",
+}
+_PATTERNS = [(name, re.compile(pattern, re.ASCII)) for name, pattern in _CLASSES.items()]
+_SLASHES = "string/slashes"
+"""Of values of this shape, each tells by itself which comes first, day or month."""
+_BEGINNINGS = frozenset("0123456789+-. \t\n\r\v\f") | {""}
+_BOOLEANS = frozenset({"true", "false", "True", "False", "TRUE", "FALSE"})
+_LONG = 64
+"""Characters of a shape that is not worth being remembered."""
+
+
+def class_of(text: str) -> str:
+    """The class of one text."""
+    if not (text[:1] in _BEGINNINGS or text[3:4] == "," or text in _BOOLEANS):
+        return "string"
+    found = _class_of_shape(text.strip().translate(_DIGITS))
+    return _class_of_slashes(text.strip()) if found == _SLASHES else found
+
+
+def count_classes(texts: Sequence[str]) -> Counter[str]:
+    """How many of many texts have each class: what `class_of` says of each, sooner."""
+    special = [text for text in texts if text[:1] in _BEGINNINGS or text[3:4] == "," or text in _BOOLEANS]
+    counts: Counter[str] = Counter()
+    if len(special) < len(texts):
+        counts["string"] = len(texts) - len(special)
+    if not special:
+        return counts
+    # with every digit alike the values of a column have few shapes: a look at each shape is enough
+    shapes = "\n".join(special).translate(_DIGITS).split("\n")
+    if len(shapes) != len(special):
+        shapes = [text.translate(_DIGITS) for text in special]
+    for shape, number in Counter(shapes).items():
+        counts[_class_of_shape(shape.strip())] += number
+    if counts.pop(_SLASHES, 0):
+        slashed = [
+            text.strip()
+            for text, shape in zip(special, shapes, strict=True)
+            if _class_of_shape(shape.strip()) == _SLASHES
+        ]
+        counts.update(map(_class_of_slashes, slashed))
+    return counts
+
+
+def split(name: str) -> tuple[str, str | None]:
+    """Type and format of a class."""
+    kind, _, written = name.partition("/")
+    return kind, written or None
+
+
+def _class_of_shape(shape: str) -> str:
+    return _look_at(shape) if len(shape) > _LONG else _remembered(shape)
+
+
+def _look_at(shape: str) -> str:
+    if not shape:
+        return BLANK
+    return next((name for name, pattern in _PATTERNS if pattern.fullmatch(shape)), "string")
+
+
+_remembered = lru_cache(maxsize=10_000)(_look_at)
+
+
+def _class_of_slashes(text: str) -> str:
+    first, second, _ = text.split("/", 2)
+    if int(first) > LAST_MONTH:
+        return f"string/{DAY_FIRST}"
+    return f"string/{MONTH_FIRST if int(second) > LAST_MONTH else EITHER_DAY_OR_MONTH}"
+
+
+def class_of_number(value: object) -> str:
+    """The class of a boolean or a number that is no text."""
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int):
+        written = "/unix" if value in SECONDS else "/unix_ms" if value in MILLISECONDS else ""
+        return f"integer{written}"
+    is_unix = isinstance(value, Decimal) and value.adjusted() == DIGITS_OF_SECONDS - 1 and value > 0
+    return "number/unix" if is_unix else "number"

@@ -1,0 +1,244 @@
+"""What came at one place of the records: its values by class, their sketch and sizes, and what came below.
+
+Values are counted column by column: many values of one key at once. The whole is in `profile`.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Self
+
+from kasparro_pipeline.contract import formats
+from kasparro_pipeline.contract.mapping import is_encodable
+from kasparro_pipeline.contract.sketch import Place, PlaceOf, Seen, Sizes, Sketch, json_size, shown
+
+MAX_KEYS = 200
+"""Different keys of an object inside a record that are told apart: one with more is a mapping, not a set of
+fields, and its values are one field ANY_KEY."""
+MAX_DEPTH = 8
+"""Objects nested deeper are not looked into."""
+MAX_KEY = 200
+"""Characters of a key; a longer one is shown with a hash."""
+ANY_KEY = "*"
+_SKETCHED = {str, int, Decimal, float}
+
+
+@dataclass(slots=True)
+class Field:
+    """What came at one place of the records."""
+
+    classes: dict[str, Seen] = field(default_factory=dict)
+    """By class of value (`formats`): how many, and the first."""
+    values: Sketch = field(default_factory=Sketch)
+    """Of texts and numbers."""
+    elements: Sizes = field(default_factory=Sizes)
+    """Elements of lists, keys of objects."""
+    bytes: Sizes = field(default_factory=Sizes)
+    """Of lists and objects, as JSON."""
+    fields: dict[str, "Field"] = field(default_factory=dict)
+    """What came below, by key."""
+    is_mapping: bool = False
+    """There were too many keys: what came below is in one field, ANY_KEY."""
+
+    def types(self) -> dict[str, int]:
+        """How many values of each type came, in the order of the alphabet."""
+        sums: dict[str, int] = {}
+        for name, seen in sorted(self.classes.items()):
+            kind, _ = formats.split(name)
+            sums[kind] = sums.get(kind, 0) + seen.count
+        return sums
+
+    def count(self) -> int:
+        """How many values came, null ones included."""
+        return sum(seen.count for seen in self.classes.values())
+
+    def observe(
+        self, values: Sequence[Any], positions: Sequence[int], depth: int, *, text_only: bool
+    ) -> None:
+        """Count values, which came in the records at `positions`."""
+        kinds = set(map(type, values))
+        for kind in sorted(kinds, key=repr):
+            some, where = values, positions
+            if len(kinds) > 1:
+                some = [value for value in values if type(value) is kind]
+                where = [place for place, value in zip(positions, values, strict=True) if type(value) is kind]
+
+            def place_of(index: int, where: Sequence[int] = where) -> Place:
+                return 0, where[index]
+
+            if kind is str:
+                self._count_texts(some, place_of, text_only=text_only)
+            elif kind in {dict, list}:
+                name = "object" if kind is dict else "list"
+                self._count({name: len(some)}, some, place_of, lambda _: name)  # noqa: B023 - called at once
+                self.elements.observe(list(map(len, some)), place_of)
+                self.bytes.observe(list(map(json_size, some)), place_of)
+                if kind is dict and depth < MAX_DEPTH:
+                    self.observe_objects(some, where, depth + 1, MAX_KEYS, text_only=text_only)
+            elif kind is type(None):
+                self._count({"null": len(some)}, some, place_of, lambda _: "null")
+            else:
+                counts = Counter(map(formats.class_of_number, some))
+                self._count(counts, some, place_of, formats.class_of_number)
+        self._sketch(values, positions, kinds)
+
+    def observe_objects(
+        self,
+        objects: Sequence[dict[str, Any]],
+        positions: Sequence[int],
+        depth: int,
+        max_keys: int,
+        *,
+        text_only: bool,
+    ) -> None:
+        """Count what objects hold, key by key."""
+        columns = {} if self.is_mapping else _columns(objects, positions)
+        if len(self.fields.keys() | columns.keys()) > max_keys:
+            self.become_mapping()
+        if self.is_mapping:
+            pairs = [(v, p) for one, p in zip(objects, positions, strict=True) for v in one.values()]
+            columns = {ANY_KEY: ([v for v, _ in pairs], [p for _, p in pairs])} if pairs else {}
+        for key, (found, where) in columns.items():
+            self.fields.setdefault(key, Field()).observe(found, where, depth, text_only=text_only)
+
+    def become_mapping(self) -> None:
+        """Take all that came below as values of one field."""
+        merged = Field()
+        for one in self.fields.values():
+            merged.add(one)
+        self.fields, self.is_mapping = {ANY_KEY: merged} if self.fields else {}, True
+
+    def add(self, other: "Field", max_keys: int = MAX_KEYS) -> None:
+        """Add what came elsewhere; `other` is not used any more."""
+        for name, seen in other.classes.items():
+            self.classes[name] = self.classes[name] + seen if name in self.classes else seen
+        self.values.add(other.values)
+        self.elements.add(other.elements)
+        self.bytes.add(other.bytes)
+        if self.is_mapping and not other.is_mapping:
+            other.become_mapping()
+        elif other.is_mapping and not self.is_mapping:
+            self.become_mapping()
+        for key, below in other.fields.items():
+            if key in self.fields:
+                self.fields[key].add(below)
+            else:
+                self.fields[key] = below
+        if not self.is_mapping and len(self.fields) > max_keys:
+            self.become_mapping()
+
+    def walk(self, path: str = "") -> Iterator[tuple[str, "Field"]]:
+        """This field and all below it, with their paths."""
+        yield path, self
+        for key, below in self.fields.items():
+            yield from below.walk(f"{path}.{key}" if path else key)
+
+    def at(self, path: str) -> Iterator["Field"]:
+        """What came at a path; its dots may belong to keys."""
+        if path in self.fields:
+            yield self.fields[path]
+        for dot in (index for index, character in enumerate(path) if character == "."):
+            if path[:dot] in self.fields:
+                yield from self.fields[path[:dot]].at(path[dot + 1 :])
+
+    def as_json(self) -> dict[str, Any]:
+        """The field as stored; what is empty is left out."""
+        parts: dict[str, Any] = {
+            "classes": {name: seen.as_json() for name, seen in self.classes.items()},
+            "values": self.values.as_json(),
+            "elements": self.elements.as_json(),
+            "bytes": self.bytes.as_json(),
+            "fields": {key: below.as_json() for key, below in self.fields.items()},
+            "is_mapping": self.is_mapping,
+        }
+        return {name: part for name, part in parts.items() if part}
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any], document: int) -> Self:
+        """The field as stored with a document."""
+        return cls(
+            {name: Seen.of(seen, document) for name, seen in stored.get("classes", {}).items()},
+            Sketch.of(stored.get("values", {}), document),
+            Sizes.of(stored.get("elements", {}), document),
+            Sizes.of(stored.get("bytes", {}), document),
+            {key: cls.of(below, document) for key, below in stored.get("fields", {}).items()},
+            stored.get("is_mapping", False),
+        )
+
+    def _sketch(self, values: Sequence[Any], positions: Sequence[int], kinds: set[type]) -> None:
+        texts, where = values, positions
+        if kinds != {str}:
+            kept = [index for index, value in enumerate(values) if type(value) in _SKETCHED]
+            texts, where = [str(values[index]) for index in kept], [positions[index] for index in kept]
+        if texts:
+            self.values.observe(texts, lambda index: (0, where[index]))
+
+    def _count(
+        self,
+        counts: Mapping[str, int],
+        values: Sequence[Any],
+        place_of: PlaceOf,
+        class_of: Callable[[Any], str],
+    ) -> None:
+        for name, count in counts.items():
+            seen = self.classes.get(name)
+            if seen is None:
+                first = next(index for index, value in enumerate(values) if class_of(value) == name)
+                self.classes[name] = Seen(count, shown(values[first]), place_of(first))
+            else:
+                self.classes[name] = Seen(seen.count + count, seen.example, seen.place)
+
+    def _count_texts(self, texts: Sequence[str], place_of: PlaceOf, *, text_only: bool) -> None:
+        counts = formats.count_classes(texts)
+        if text_only:
+            self._count(counts, texts, place_of, formats.class_of)
+        else:
+            in_json = _sums((_in_json(name), count) for name, count in counts.items())
+            self._count(in_json, texts, place_of, lambda text: _in_json(formats.class_of(text)))
+
+
+def _columns(
+    objects: Sequence[dict[str, Any]], positions: Sequence[int]
+) -> dict[str, tuple[Sequence[Any], Sequence[int]]]:
+    """The values by key, each with the positions of the records that hold them."""
+    keys = objects[0].keys()
+    if set(map(len, objects)) == {len(keys)}:
+        try:
+            return {_storable(key): ([one[key] for one in objects], positions) for key in keys}
+        except KeyError:
+            pass  # as many keys, but others
+    columns: dict[str, tuple[list[Any], list[int]]] = {}
+    for one, position in zip(objects, positions, strict=True):
+        for key, value in one.items():
+            column = columns.get(key)
+            if column is None:
+                column = columns[key] = ([], [])
+            column[0].append(value)
+            column[1].append(position)
+    return {_storable(key): column for key, column in columns.items()}
+
+
+def _storable(key: str) -> str:
+    """A key that PostgreSQL can store: NUL and lone surrogates are shown, not kept."""
+    if len(key) > MAX_KEY:
+        key = f"{key[:MAX_KEY]}…{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+    if "\x00" in key or not is_encodable(key):
+        return key.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\u0000")
+    return key
+
+
+def _in_json(name: str) -> str:
+    """The class of a text of JSON, whose cell would have class `name`: `"5"` is no number there."""
+    kind, written = formats.split(name)
+    if written:
+        return f"string/{written}"
+    return kind if kind == formats.BLANK else "string"
+
+
+def _sums(counts: Iterable[tuple[str, int]]) -> Counter[str]:
+    sums: Counter[str] = Counter()
+    for name, count in counts:
+        sums[name] += count
+    return sums

@@ -1,0 +1,131 @@
+"""What the drift check asks of the tables and writes into them. What is a difference, others decide."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from kasparro_pipeline.warehouse.ledger import Connection
+from kasparro_pipeline.warehouse.tables import SCHEMA
+
+EARLIER_DOCUMENTS = 20
+"""Documents whose profiles tell what came before a field went."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the drift check said of a partition last, and the contract that would fit."""
+
+    partition_key: str
+    run_id: str
+    changes: int
+    compatibility: str
+    base_sha256: bytes | None
+    """Of the file that the proposal changes."""
+    proposed: str | None
+    """The whole file with the changes."""
+    left_over: str
+    """What no change of the contract puts right, a line each."""
+    made_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ContractVersion:
+    """A version of a source's contract."""
+
+    version: int
+    contract: dict[str, Any]
+    created_at: datetime
+
+
+def earlier_profiles(
+    connection: Connection, source: str, fields: Sequence[str], without: Collection[int]
+) -> list[tuple[int, Mapping[str, Any]]]:
+    """Documents of the source from before the fields were found gone, with their profiles, newest first.
+
+    The documents `without` are left out: those that are looked at.
+    """
+    return connection.execute(
+        f"select id, profile from {SCHEMA}.document"
+        " where source = %(source)s and loaded_at is not null and profile is not null"
+        " and id <> all(%(without)s) and loaded_at < coalesce(("
+        f" select min(detected_at) from {SCHEMA}.drift_event where source = %(source)s"
+        " and change in ('removed', 'renamed') and field = any(%(fields)s)"
+        "), 'infinity') order by id desc limit %(limit)s",
+        {
+            "source": source,
+            "without": list(without),
+            "fields": list(fields),
+            "limit": EARLIER_DOCUMENTS,
+        },
+    ).fetchall()
+
+
+def raw_ids(connection: Connection, places: Collection[tuple[int, int]]) -> dict[tuple[int, int], int]:
+    """The raw records at some places: document and position."""
+    rows = connection.execute(
+        "select document_id, position, id from unnest(%s::bigint[], %s::int[]) as p (document_id, position)"
+        f" join {SCHEMA}.raw_record using (document_id, position)",
+        ([document for document, _ in places], [position for _, position in places]),
+    ).fetchall()
+    return {(document, position): raw_id for document, position, raw_id in rows}
+
+
+def record(
+    connection: Connection, source: str, partition_key: str, run_id: str, drifts: Iterable[Mapping[str, Any]]
+) -> None:
+    """Keep each difference that a run's drift check found; a repeated check of the run adds nothing."""
+    connection.execute(
+        f"insert into {SCHEMA}.drift_event (source, partition_key, run_id, change, field, mode, expected,"
+        " found, records, share, confidence, examples)"
+        " select %s, %s, %s, d.* from jsonb_to_recordset(%s) as d (change text, field text, mode text,"
+        " expected text, found text, records bigint, share numeric, confidence numeric, examples jsonb)"
+        " on conflict do nothing",
+        (source, partition_key, run_id, Jsonb([dict(drift) for drift in drifts])),
+    )
+
+
+def keep_verdict(connection: Connection, source: str, verdict: Verdict) -> None:
+    """Keep what the check says of a partition, in the place of what it said before."""
+    connection.execute(
+        f"insert into {SCHEMA}.drift_verdict (source, partition_key, run_id, changes, compatibility,"
+        " base_sha256, proposed, left_over, made_at) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+        " on conflict (source, partition_key) do update set run_id = excluded.run_id,"
+        " changes = excluded.changes, compatibility = excluded.compatibility,"
+        " base_sha256 = excluded.base_sha256, proposed = excluded.proposed,"
+        " left_over = excluded.left_over, made_at = excluded.made_at",
+        (
+            source,
+            verdict.partition_key,
+            verdict.run_id,
+            verdict.changes,
+            verdict.compatibility,
+            verdict.base_sha256,
+            verdict.proposed,
+            verdict.left_over,
+            verdict.made_at,
+        ),
+    )
+
+
+def verdicts(connection: Connection, source: str) -> list[Verdict]:
+    """What the check said last of each of the source's partitions, the newest partition first."""
+    with connection.cursor(row_factory=class_row(Verdict)) as cursor:
+        return cursor.execute(
+            "select partition_key, run_id, changes, compatibility, base_sha256, proposed, left_over, made_at"
+            f" from {SCHEMA}.drift_verdict where source = %s order by partition_key desc",
+            (source,),
+        ).fetchall()
+
+
+def contract_versions(connection: Connection, source: str) -> list[ContractVersion]:
+    """Every version of the source's contract, the oldest first."""
+    with connection.cursor(row_factory=class_row(ContractVersion)) as cursor:
+        return cursor.execute(
+            f"select version, contract, created_at from {SCHEMA}.contract_version where source = %s"
+            " order by version",
+            (source,),
+        ).fetchall()

@@ -1,0 +1,196 @@
+"""The checks that warn: volume, rejected share, null rate, value distribution, orphans; on real runs."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import pytest
+
+from kasparro_pipeline.components import CsvSource, RestSource
+from kasparro_pipeline.warehouse import measurements, orphans
+from tests.integration.test_promises import things
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import psycopg
+
+    from tests.integration.conftest import Pipeline, Upstream
+
+TODAY = datetime.now(UTC).date()
+
+
+def value_of(check: dg.AssetCheckEvaluation, name: str) -> Any:
+    return check.metadata[name].value
+
+
+def rows_of(check: dg.AssetCheckEvaluation, name: str) -> list[dict[str, Any]]:
+    table = check.metadata[name]
+    assert isinstance(table, dg.TableMetadataValue)
+    return [dict(record.data) for record in table.records]
+
+
+@pytest.fixture
+def days(upstream: Upstream, pipeline_of: Callable[..., Pipeline]) -> Callable[..., Any]:
+    """`days(day, records)` runs a past day of a source that keeps its history."""
+    attributes = things(
+        upstream.address,
+        start_date="2026-01-01",
+        date_window={"start_param": "from", "end_param": "to", "cursor": "at"},
+        fields={
+            "title": {"path": "name"},
+            "amount": {"path": "price"},
+            "size": {"type": "number"},
+            "at": {"type": "date"},
+        },
+    )
+    pipeline = pipeline_of(RestSource, attributes)
+
+    def run(day: date, records: list[dict[str, Any]]) -> Any:
+        upstream.answers["/things"] = [
+            {"id": f"{day}-{number}", "at": day.isoformat(), **record}
+            for number, record in enumerate(records)
+        ]
+        done = pipeline.run("it", day.isoformat())
+        assert done.success, done.failure
+        return done
+
+    return run
+
+
+def plain(count: int, **more: Any) -> list[dict[str, Any]]:
+    return [{"name": "x", "price": 10 + number % 3, "size": 5, **more} for number in range(count)]
+
+
+def test_a_volume_is_compared_with_the_same_weekday(days: Callable[..., Any]) -> None:
+    monday = TODAY - timedelta(days=TODAY.weekday() + 42)
+    for week in range(5):
+        # Mondays are large here, and every other day is small
+        days(monday + timedelta(weeks=week), plain(40 + week))
+        days(monday + timedelta(weeks=week, days=1), plain(4))
+    like_a_monday = days(monday + timedelta(weeks=5), plain(43)).check("volume_anomaly")
+    like_no_tuesday = days(monday + timedelta(weeks=5, days=1), plain(41)).check("volume_anomaly")
+
+    assert like_a_monday.passed
+    assert value_of(like_a_monday, "compared_with") == "5 earlier Mondays"
+    assert not like_no_tuesday.passed
+    assert like_no_tuesday.severity == dg.AssetCheckSeverity.WARN
+    assert value_of(like_no_tuesday, "usual") == 4
+    assert value_of(like_no_tuesday, "records") == 41
+    assert value_of(like_no_tuesday, "robust_score") > 3.5
+
+
+def test_a_backfilled_day_is_compared_with_the_days_before_it_and_changes_nothing_for_the_newest(
+    days: Callable[..., Any],
+) -> None:
+    first = TODAY - timedelta(days=20)
+    for day in range(1, 6):
+        days(first + timedelta(days=day), plain(10))
+    newest = days(first + timedelta(days=6), plain(11)).check("volume_anomaly")
+    backfilled = days(first, plain(500)).check("volume_anomaly")
+
+    assert newest.passed
+    assert backfilled.passed
+    assert value_of(backfilled, "compared_with").startswith("0 ")
+    again = days(first + timedelta(days=6), plain(11)).check("volume_anomaly")
+    assert again.passed
+
+
+def test_the_current_day_is_not_said_to_have_too_little(
+    days: Callable[..., Any],
+) -> None:
+    for day in range(1, 6):
+        days(TODAY - timedelta(days=day), plain(30))
+    assert days(TODAY, plain(1)).check("volume_anomaly").passed
+
+
+def test_a_field_that_is_empty_more_often_than_usual_is_named(days: Callable[..., Any]) -> None:
+    for day in range(10, 5, -1):
+        days(TODAY - timedelta(days=day), plain(20))
+    run = days(TODAY - timedelta(days=5), [*plain(15), *plain(5, size=None)])
+
+    check = run.check("null_rate")
+    assert not check.passed
+    assert value_of(check, "largest_null_rate") == 0.25
+    rows = {row["field"]: row for row in rows_of(check, "null_rate")}
+    assert rows["size"] == {"field": "size", "null_rate": 0.25, "usual": 0.0, "unusual": "true"}
+    assert rows["title"]["unusual"] == "false"
+    assert "size is empty in 25.0%" in (check.description or "")
+
+
+def test_a_median_that_jumps_is_named_with_its_factor(days: Callable[..., Any]) -> None:
+    for day in range(10, 5, -1):
+        days(TODAY - timedelta(days=day), plain(20))
+    run = days(TODAY - timedelta(days=5), plain(20, price=1100))
+
+    check = run.check("value_distribution")
+    assert not check.passed
+    assert value_of(check, "largest_jump") == 100
+    rows = {row["field"]: row for row in rows_of(check, "medians")}
+    assert rows["amount"] == {"field": "amount", "median": 1100, "usual": 11, "jump": 100}
+    assert rows["size"]["jump"] == 1
+    assert "a jump by 100" in (check.description or "")
+
+
+def test_a_share_of_rejected_records_over_the_threshold_warns(
+    folder: Path, pipeline_of: Callable[..., Pipeline]
+) -> None:
+    (folder / "a.csv").write_text("id,name\n" + "".join(f"{n},{'' if n < 3 else 'x'}\n" for n in range(10)))
+    attributes: dict[str, Any] = {
+        "files": str(folder / "*.csv"),
+        "kind": "thing",
+        "key": "id",
+        "fields": {"title": {"path": "name", "required": True}},
+    }
+    strict = pipeline_of(CsvSource, attributes)
+    strict.add_files("it", "a.csv")
+    check = strict.run("it", "a.csv").check("rejected_share")
+    assert not check.passed
+    assert check.severity == dg.AssetCheckSeverity.WARN
+    assert value_of(check, "rejected_share") == 0.3
+
+    lenient = pipeline_of(CsvSource, {**attributes, "max_rejected_share": 0.3})
+    assert lenient.run("it", "a.csv", layers="validated unified").check("rejected_share").passed
+
+
+def test_an_attribute_of_another_type_is_no_number(
+    warehouse: psycopg.Connection[Any], days: Callable[..., Any]
+) -> None:
+    days(TODAY - timedelta(days=1), plain(3))
+    warehouse.execute("""update kasparro.validated_record set attributes = '{"size": "large"}'""")
+    key = (TODAY - timedelta(days=1)).isoformat()
+    measured, nulls, medians = measurements.of_fields(warehouse, "it", key, {"size": True, "amount": True})
+    assert (measured, nulls) == (3, {"size": 0.0, "amount": 0.0})
+    assert medians == {"amount": 11}
+
+
+def test_measuring_a_partition_again_replaces_its_figures(
+    warehouse: psycopg.Connection[Any], days: Callable[..., Any]
+) -> None:
+    day = TODAY - timedelta(days=1)
+    days(day, plain(3))
+    before = warehouse.execute("select count(*), max(ctid) from kasparro.measurement").fetchone()
+    days(day, plain(3))
+    assert warehouse.execute("select count(*), max(ctid) from kasparro.measurement").fetchone() == before
+
+
+def test_orphans_between_the_layers_are_counted_by_kind(
+    warehouse: psycopg.Connection[Any], days: Callable[..., Any]
+) -> None:
+    day = TODAY - timedelta(days=1)
+    run = days(day, plain(4))
+    assert run.check("orphans_between_layers").passed
+    warehouse.execute("delete from kasparro.unified_record where source_id like '%-0'")
+    warehouse.execute(
+        "delete from kasparro.raw_record where id = (select raw_id from kasparro.validated_record"
+        " where source_id like '%-1')"
+    )
+    assert orphans.of_partition(warehouse, "it", day.isoformat()) == orphans.Orphans(
+        validated_without_raw=1,
+        rejected_without_raw=0,
+        validated_not_in_unified=1,
+        unified_without_raw=1,
+    )
