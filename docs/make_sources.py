@@ -5,7 +5,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, JsonValue, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -71,6 +71,8 @@ def _type(annotation: Any, parts: dict[str, type[BaseModel]]) -> str:  # noqa: A
 
 def _plain_type(annotation: type, parts: dict[str, type[BaseModel]]) -> str:
     name = annotation.__name__
+    if annotation is JsonValue:
+        return "any value"
     if issubclass(annotation, BaseModel):
         parts.setdefault(name, annotation)
         return f"[{name}](#{name.lower()})"
