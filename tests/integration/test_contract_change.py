@@ -6,6 +6,8 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import dagster as dg
+
 from kasparro_pipeline.components import CsvSource, RestSource
 
 if TYPE_CHECKING:
@@ -122,3 +124,36 @@ def test_a_stricter_contract_withdraws_what_it_does_not_allow_and_the_older_one_
     assert {key: row["content_hash"] for key, row in loose.unified("it").items()} == before
     assert all(row["deleted_at"] is None for row in loose.unified("it").values())
     assert loose.value("select max(version) from kasparro.contract_version") == 3
+
+
+def test_the_validated_asset_shows_the_columns_that_its_contract_makes(
+    folder: Path, pipeline_of: Callable[..., Pipeline]
+) -> None:
+    fields = {
+        "title": {"required": True, "description": "What it is called."},
+        "amount": {"precision": 12, "scale": 2},
+        "rank": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 1000,
+            "default": 1000,
+            "description": "By size.",
+        },
+    }
+    spec = {"files": f"{folder}/*.csv", "kind": "thing", "key": "id", "fields": fields}
+    pipeline = pipeline_of(CsvSource, spec)
+    shown = {
+        layer: {
+            column.name: (column.type, column.description, column.constraints.nullable)
+            for column in pipeline.definitions.get_assets_def(dg.AssetKey([layer, "it"]))
+            .metadata_by_key[dg.AssetKey([layer, "it"])]["dagster/column_schema"]
+            .value.columns
+        }
+        for layer in ("validated", "unified")
+    }
+    assert shown["validated"]["title"] == ("text", "What it is called.", False)
+    assert shown["validated"]["amount"] == ("numeric(12,2)", None, True)
+    assert shown["validated"]["attributes.rank"] == ("bigint", "By size.", False)
+    assert shown["validated"]["author"] == shown["unified"]["author"] == ("text", None, True)
+    assert shown["unified"]["amount"] == ("numeric", None, True)
+    assert "attributes.rank" not in shown["unified"]
