@@ -59,6 +59,8 @@ def _table(model: type[BaseModel], parts: dict[str, type[BaseModel]]) -> str:
 
 
 def _type(annotation: Any, parts: dict[str, type[BaseModel]]) -> str:  # noqa: ANN401 - any annotation
+    if annotation is JsonValue:
+        return "any value"
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is None:
         return _plain_type(annotation, parts)
@@ -72,8 +74,6 @@ def _type(annotation: Any, parts: dict[str, type[BaseModel]]) -> str:  # noqa: A
 
 def _plain_type(annotation: type, parts: dict[str, type[BaseModel]]) -> str:
     name = annotation.__name__
-    if annotation is JsonValue:
-        return "any value"
     if issubclass(annotation, BaseModel):
         parts.setdefault(name, annotation)
         return f"[{name}](#{name.lower()})"

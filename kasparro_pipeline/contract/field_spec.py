@@ -97,8 +97,6 @@ class FieldSpec(StrictModel):
     `$document.<name>` reads the document's context (a request parameter, a file's date) instead."""
     value: str | None = None
     """A constant, instead of a path."""
-    description: str | None = None
-    """What the field means, for the people who find it in Dagster."""
     type: FieldType | None = None
     """Default: the type of the shared column of that name, else string."""
     required: bool = False
@@ -138,6 +136,8 @@ class FieldSpec(StrictModel):
     max_bytes: int | None = Field(default=None, ge=1)
     """Bytes of JSON text beyond which a list or json value has exploded: see `schema_contract.explosion`.
     Default: 65,536."""
+    description: str | None = None
+    """What the field means, for the people who find it in Dagster."""
 
     @model_validator(mode="after")
     def _rules_fit_each_other(self) -> Self:

@@ -60,7 +60,7 @@ def problem(field: dict[str, Any], **parts: Any) -> str:
 def test_a_number_with_more_digits_is_rejected(
     number: str, precision: int | None, scale: int | None, broken: str | None
 ) -> None:
-    field = {"type": "number", "precision": precision, "scale": scale}
+    field: dict[str, Any] = {"type": "number", "precision": precision, "scale": scale}
     assert rule(Decimal(number), **field) == rule(number, **field) == broken
 
 

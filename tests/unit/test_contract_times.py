@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from kasparro_pipeline.contract.field_spec import FieldSpec
-from kasparro_pipeline.contract.spec import Contract
+from kasparro_pipeline.contract.spec import Contract, VersionSpec
 from kasparro_pipeline.contract.types import converter
 
 
@@ -49,7 +49,7 @@ def problem(**field: Any) -> str:
     ],
 )
 def test_a_timestamp_is_read_as_its_pattern_says(written: str, text: str, instant: str) -> None:
-    assert contract(type="timestamp", format=written)
+    assert contract(type="timestamp", format=written).fields["x"].format == written
     assert read(text, format=written) == datetime.fromisoformat(instant).replace(tzinfo=UTC)
 
 
@@ -96,7 +96,9 @@ def test_a_pattern_with_a_time_is_none_of_a_date() -> None:
 def test_a_version_of_its_own_can_be_written_by_a_pattern() -> None:
     version = {"path": "v", "type": "date", "format": "%d/%m/%Y"}
     parts = {"kind": "thing", "key": "id", "fields": {"title": {}}}
-    assert Contract.model_validate(parts | {"version": version})
+    assert Contract.model_validate(parts | {"version": version}).version == VersionSpec.model_validate(
+        version
+    )
     with pytest.raises(ValidationError, match="version is of type integer; `format` is for date, timestamp"):
         Contract.model_validate(parts | {"version": version | {"type": "integer"}})
 
