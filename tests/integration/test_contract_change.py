@@ -147,7 +147,7 @@ def test_the_validated_asset_shows_the_columns_that_its_contract_makes(
             column.name: (column.type, column.description, column.constraints.nullable)
             for column in pipeline.definitions.get_assets_def(dg.AssetKey([layer, "it"]))
             .metadata_by_key[dg.AssetKey([layer, "it"])]["dagster/column_schema"]
-            .columns.value.columns
+            .columns
         }
         for layer in ("validated", "unified")
     }
