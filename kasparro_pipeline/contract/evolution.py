@@ -65,6 +65,11 @@ def evolves(contract: Contract, name: str, rule: str, value: object) -> bool:
     )
 
 
+def as_received(value: object) -> orjson.Fragment:
+    """A value that evolves, as it goes to `attributes`: numbers to the last digit."""
+    return orjson.Fragment(_text(value))
+
+
 def unknown_leaves(contract: Contract) -> Callable[[dict[str, Any]], Leaves]:
     """What finds the fields of a record, by path, that the contract neither maps, ignores nor uses otherwise.
 

@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError, SchemaError, SchemaValidator, core_schema
 
 from kasparro_pipeline.contract.times import NAMED_FORMATS, check_format, check_zone, reads_time
-from kasparro_pipeline.contract.transforms import TRANSFORM_TYPES, Transform
+from kasparro_pipeline.contract.transforms import TRANSFORM_TYPES, Transform, transformer
 
 FieldType = Literal[
     "string", "integer", "number", "boolean", "timestamp", "date", "url", "enum", "list", "json"
@@ -150,6 +150,13 @@ class FieldSpec(StrictModel):
             raise ValueError("`type: enum` and `values: [...]` go together")
         if self.scale is not None and self.precision is not None and self.scale > self.precision:
             raise ValueError("`scale` must not be larger than `precision`, which counts its digits too")
+        for least, most in (("minimum", "maximum"), ("min_length", "max_length")):
+            low, high = getattr(self, least), getattr(self, most)
+            if low is not None and high is not None and low > high:
+                raise ValueError(f"`{least}` is larger than `{most}`: no value would fit")
+        transform = transformer(self.transforms)
+        if lost := [value for value in self.values or () if transform(value) != value]:
+            raise ValueError(f"`values`: `{lost[0]}` never comes out of the transforms; write it as they do")
         if self.zone != "utc" and self.format in {"unix", "unix_ms"}:
             raise ValueError(f"`zone` has no meaning for `format: {self.format}`, which counts from 1970 UTC")
         return self

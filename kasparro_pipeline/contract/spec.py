@@ -11,7 +11,6 @@ from kasparro_pipeline.contract.field_spec import (
     COLUMN_TYPES,
     MAX_BYTES,
     MAX_ITEMS,
-    RULE_TYPES,
     FieldSpec,
     FieldType,
     Path,
@@ -22,7 +21,6 @@ from kasparro_pipeline.contract.field_spec import (
 
 __all__ = [
     "COLUMN_TYPES",
-    "RULE_TYPES",
     "Contract",
     "FieldName",
     "FieldSpec",

@@ -15,7 +15,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from kasparro_pipeline.contract.compiled import FIELD, VERSION, compile_contract
-from kasparro_pipeline.contract.evolution import UNKNOWN_FIELD, added_attributes, evolves, unknown_leaves
+from kasparro_pipeline.contract.evolution import (
+    UNKNOWN_FIELD,
+    added_attributes,
+    as_received,
+    evolves,
+    unknown_leaves,
+)
 from kasparro_pipeline.contract.field_spec import COLUMN_TYPES, VersionSpec, exact
 from kasparro_pipeline.contract.json_text import to_json, writable
 from kasparro_pipeline.contract.mapping import (
@@ -169,7 +175,7 @@ def _evolve(
                 rule = "absent"
             if evolves(contract, name, rule, values.get(name)):
                 if not missing:
-                    apart[name] = values.pop(name)
+                    apart[name] = as_received(values.pop(name))
                 continue
         if missing:
             yield Reason(name, "required", None, "a value is required")

@@ -96,6 +96,12 @@ def test_a_number_passes_if_and_only_if_it_loses_nothing_at_its_precision(
         ({"type": "list", "min_length": 1}, "`min_length` is for enum, string, url"),
         ({"type": "string", "max_items": 1}, "`max_items` is for json, list"),
         ({"type": "number", "max_bytes": 1}, "`max_bytes` is for json, list"),
+        ({"type": "number", "minimum": 2, "maximum": 1}, "`minimum` is larger than `maximum`"),
+        ({"min_length": 2, "max_length": 1}, "`min_length` is larger than `max_length`"),
+        (
+            {"type": "enum", "values": ["a", "EUR"], "transforms": ["lower"]},
+            "`EUR` never comes out of the transforms",
+        ),
         ({"default": "a", "required": True}, "give `default` or `required`, not both"),
         ({"default": "a", "value": "b"}, "give `default` or `value`, not both"),
     ],

@@ -1,18 +1,22 @@
 """What each mode of a contract lets pass in validation. The rules are those of docs/contracts.md."""
 
 import json
+import re
 from decimal import Decimal
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kasparro_pipeline.contract.drift import Profile, compare
 from kasparro_pipeline.contract.evolution import LEFT_OUT, MAX_ADDED, MAX_ADDED_BYTES
+from kasparro_pipeline.contract.field_spec import MAX_BYTES, MAX_ITEMS
 from kasparro_pipeline.contract.spec import Contract
 from kasparro_pipeline.contract.validation import MAX_UNKNOWN, Outcome, Rejected, Validated, compile_validator
 from kasparro_pipeline.extract import json_records
+from tests.conftest import PROJECT
 
 FIELDS: dict[str, Any] = {"title": {}}
 BLOCKING = ["quarantine_row", "freeze"]
@@ -158,6 +162,8 @@ CHANGED: list[tuple[str, dict[str, Any], Any, str]] = [
     ("retyped", {"type": "list"}, [1], "string_type"),
     ("retyped", {"type": "url"}, "ftp://a", "url_parsing"),
     ("retyped", {"type": "enum", "values": ["a"]}, 5, "string_type"),
+    ("retyped", {}, -(2**70), "string_type"),
+    ("retyped", {}, {"a": [2**64, None]}, "string_type"),
     ("enum", {"type": "enum", "values": ["a"], "required": True}, "b", "enum"),
     ("enum", {"type": "enum", "values": ["a"], "transforms": ["lower"]}, "B", "enum"),
     ("format", {"type": "timestamp"}, "soon", "timestamp_parsing"),
@@ -261,6 +267,18 @@ def test_new_and_changed_fields_are_content() -> None:
 
     assert len({content(one) for one in ({}, {"n": 1}, {"n": 2}, {"x": "a"}, {"x": "b"}, {"x": 1})}) == 6
     assert content({"n": 1, "m": {"a": 1, "b": [2]}}) == content({"m": {"b": [2], "a": 1}, "n": 1})
+
+
+def test_the_page_on_contracts_names_every_mode_with_its_default_and_every_rule_that_it_lifts() -> None:
+    page = (PROJECT / "docs/contracts.md").read_text()
+    for mode, default in contract(FIELDS).schema_contract.model_dump().items():
+        assert f"| `{mode}` ({default}) |" in page or mode == "renamed"
+    for _, _, _, rule in CHANGED:
+        assert f"`{rule}`" in page
+    for limit in (MAX_ADDED, MAX_ADDED_BYTES, MAX_ITEMS, MAX_BYTES):
+        assert re.search(rf"\b{limit:,}\b", page)
+    [example] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    Contract.model_validate(yaml.safe_load(example))
 
 
 values = st.recursive(
