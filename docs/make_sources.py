@@ -5,7 +5,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, JsonValue, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -22,6 +22,7 @@ that read the file, and a test holds the two together.
 
 A field fills the shared column of its name: `title`, `summary`, `url`, `category`, `author`, `tags` (list),
 `amount` (number), `currency`, `published_at` (timestamp). A field of another name goes to `attributes`.
+[contracts.md](contracts.md) says what fields, rules and modes do to a record.
 Durations are ISO 8601: `PT6H` is six hours, `P8D` eight days.
 """
 
@@ -58,6 +59,8 @@ def _table(model: type[BaseModel], parts: dict[str, type[BaseModel]]) -> str:
 
 
 def _type(annotation: Any, parts: dict[str, type[BaseModel]]) -> str:  # noqa: ANN401 - any annotation
+    if annotation is JsonValue:
+        return "any value"
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is None:
         return _plain_type(annotation, parts)

@@ -3,7 +3,7 @@
 What a step does is in `steps`; which checks follow is in `checks`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -13,6 +13,8 @@ from kasparro_pipeline.components import quarantine, steps
 from kasparro_pipeline.components.holding import held
 from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.components.source import LAYERS, Layer, Source
+from kasparro_pipeline.contract.compiled import compile_contract
+from kasparro_pipeline.contract.spec import COLUMN_TYPES, Contract
 from kasparro_pipeline.extract.errors import PermanentUpstreamError
 from kasparro_pipeline.warehouse import checkpoints, ledger, tables, unified
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
@@ -82,7 +84,7 @@ def _asset(source: Source, layer: Layer, after: Layer | None, step: Step) -> dg.
         metadata={
             "dagster/table_name": f"{tables.SCHEMA}.{TABLES[layer].name}",
             "dagster/uri": source.uri,
-            "dagster/column_schema": _column_schema(layer),
+            "dagster/column_schema": _column_schema(source, layer),
         },
     )
     def layer_asset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[None]:
@@ -114,18 +116,34 @@ def _last_layer(context: dg.AssetExecutionContext, source: Source) -> Layer:
     return [layer for layer in LAYERS if _runs(context, source, layer)][-1]
 
 
-def _column_schema(layer: Layer) -> dg.TableSchema:
-    return dg.TableSchema(
-        columns=[
-            dg.TableColumn(
-                column.name,
-                type=str(column.type).lower(),
-                description=column.comment,
-                constraints=dg.TableColumnConstraints(nullable=bool(column.nullable)),
-            )
-            for column in TABLES[layer].columns
-        ]
-    )
+def _column_schema(source: Source, layer: Layer) -> dg.TableSchema:
+    columns = {
+        column.name: dg.TableColumn(
+            column.name,
+            type=str(column.type).lower(),
+            description=column.comment,
+            constraints=dg.TableColumnConstraints(nullable=bool(column.nullable)),
+        )
+        for column in TABLES[layer].columns
+    }
+    if layer == "validated":
+        columns |= {column.name: column for column in _contract_columns(source.contract)}
+    return dg.TableSchema(columns=list(columns.values()))
+
+
+def _contract_columns(contract: Contract) -> Iterator[dg.TableColumn]:
+    """What the contract promises of the columns that it fills; fields in `attributes` by the API's name."""
+    modes = contract.schema_contract
+    may_evolve = "evolve" in {modes.removed, modes.nullability, modes.retyped, modes.enum, modes.format}
+    for name, type_ in compile_contract(contract).sql_types.items():
+        field = contract.fields[name]
+        always = field.required or field.value is not None or field.default is not None
+        yield dg.TableColumn(
+            name if name in COLUMN_TYPES else f"attributes.{name}",
+            type=type_,
+            description=field.description,
+            constraints=dg.TableColumnConstraints(nullable=may_evolve or not always),
+        )
 
 
 def _metadata(connection: Connection, source: Source, layer: Layer, hold: Hold) -> dict[str, Any]:

@@ -16,13 +16,10 @@ from kasparro_pipeline.contract.observed import MAX_DEPTH, MAX_KEYS, Field
 from kasparro_pipeline.contract.profile import MAX_COLUMNS, Profile
 from kasparro_pipeline.contract.sketch import MAX_VALUES, Place, Seen, Sizes, shown
 from kasparro_pipeline.contract.spec import Contract, Mode
+from kasparro_pipeline.contract.transforms import transformer
 
 Change = Literal["added", "removed", "renamed", "retyped", "nullability", "enum", "format", "explosion"]
 
-MAX_ITEMS = 1000
-"""Elements of a list, or keys of an object, that a field may have unless its `max_items` says otherwise."""
-MAX_BYTES = 100_000
-"""Bytes of a list or object, as JSON, unless its `max_bytes` says otherwise."""
 MAX_EXAMPLES = 5
 OVERFLOW = "…"
 """Where a profile of the first form counted the fields that it did not tell apart."""
@@ -137,14 +134,17 @@ class _Comparison:
 
     def _enum(self, promise: Promise, came: Field, values: tuple[str, ...]) -> Iterator[Drift]:
         allowed = set(map(shown, values))
-        new = {text: seen for text, seen in sorted(came.values.kept.items()) if text not in allowed}
+        transform = transformer(promise.spec.transforms)
+        new = {
+            text: seen for text, seen in sorted(came.values.kept.items()) if transform(text) not in allowed
+        }
         if not new:
             return
         records = sum(seen.count for seen in new.values())
         found = ", ".join(new)
         if came.values.is_sample:
             # how many came with an allowed value is known only of those in the sample: at most so many
-            known = sum(seen.count for text, seen in came.values.kept.items() if text in allowed)
+            known = sum(seen.count for text, seen in came.values.kept.items() if text not in new)
             records = came.count() - came.classes.get("null", Seen(0)).count - known
             found = f"more than {MAX_VALUES} values, such as {found}"
         examples = tuple(_example(text, seen.place) for text, seen in new.items())
@@ -153,8 +153,8 @@ class _Comparison:
 
     def _explosion(self, promise: Promise, came: Field) -> Iterator[Drift]:
         limits = (
-            (came.elements, fits.limit(promise.spec, "max_items", MAX_ITEMS), "elements"),
-            (came.bytes, fits.limit(promise.spec, "max_bytes", MAX_BYTES), "bytes"),
+            (came.elements, fits.limit(promise.spec, "max_items"), "elements"),
+            (came.bytes, fits.limit(promise.spec, "max_bytes"), "bytes"),
         )
         over = [(sizes, limit, unit) for sizes, limit, unit in limits if sizes.largest > limit]
         if over:

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal
 
 from kasparro_pipeline.contract import formats
+from kasparro_pipeline.contract.field_spec import MAX_BYTES, MAX_ITEMS
 from kasparro_pipeline.contract.mapping import DOCUMENT_PREFIX
 from kasparro_pipeline.contract.spec import Contract, FieldSpec, FieldType, VersionSpec
 
@@ -12,6 +15,7 @@ Verdict = Literal["fits", "retyped", "format"]
 
 KEY: Literal["key"] = "key"
 """The type of a key that is no field: a text or an integer."""
+LIMITS = {"max_items": MAX_ITEMS, "max_bytes": MAX_BYTES}
 _TEXT = frozenset({"string", formats.BLANK})
 _ALLOWED: dict[str, frozenset[str]] = {
     "integer": frozenset({"integer"}),
@@ -33,6 +37,10 @@ _MOMENTS: dict[tuple[str, str], frozenset[str]] = {
     ("timestamp", "unix_ms"): frozenset({"unix_ms"}),
 }
 """How a timestamp or date may be written, by type and format."""
+
+
+_MOMENTS_TO_WRITE = (datetime(2001, 10, 13, 16, 25, 36, 5, UTC), datetime(2001, 3, 4, 6, 5, 7, 0, UTC))
+"""One tells day and month apart, the other does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +98,11 @@ def verdict(promise: Promise, name: str, *, text_only: bool) -> Verdict:
 
 
 def _verdict_on_moment(promise: Promise, kind: str, found: str | None) -> Verdict:
-    expected = _MOMENTS[promise.kind, promise.spec.format]
-    if found in expected:
+    if "%" in promise.spec.format:
+        expected = _written_as(promise.spec.format)
+        name = kind if found is None else f"{kind}/{found}"
+        return "fits" if name in expected else "retyped" if found is None else "format"
+    if found in _MOMENTS[promise.kind, promise.spec.format]:
         return "fits"
     counts = promise.spec.format in {"unix", "unix_ms"}
     if counts and kind in {"integer", "number"} and found in {None, "yyyymmdd"}:
@@ -102,8 +113,16 @@ def _verdict_on_moment(promise: Promise, kind: str, found: str | None) -> Verdic
     return "format"
 
 
+@lru_cache
+def _written_as(pattern: str) -> frozenset[str]:
+    """The classes of texts that a strptime pattern writes."""
+    return frozenset(formats.class_of(moment.strftime(pattern)) for moment in _MOMENTS_TO_WRITE)
+
+
 def written(promise: Promise) -> str:
     """How the values of a date or timestamp are promised to be written."""
+    if "%" in promise.spec.format:
+        return promise.spec.format
     return (
         "iso_date"
         if promise.kind == "date"
@@ -120,7 +139,7 @@ def told_apart(classes: Iterable[str]) -> list[str]:
     return sorted(found)
 
 
-def limit(spec: FieldSpec, rule: str, default: int) -> int:
+def limit(spec: FieldSpec, rule: Literal["max_items", "max_bytes"]) -> int:
     """A limit of a nested field: its own, or the default."""
-    own: int | None = getattr(spec, rule, None)
-    return default if own is None else own
+    own: int | None = getattr(spec, rule)
+    return LIMITS[rule] if own is None else own

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kasparro_pipeline.contract import fits, inference
-from kasparro_pipeline.contract.drift import MAX_BYTES, MAX_ITEMS, Drift
+from kasparro_pipeline.contract.drift import Drift
+from kasparro_pipeline.contract.field_spec import COLUMN_TYPES, RULE_TYPES, FieldSpec
 from kasparro_pipeline.contract.fits import Promise
 from kasparro_pipeline.contract.observed import Field
 from kasparro_pipeline.contract.profile import Profile
 from kasparro_pipeline.contract.sketch import shown
-from kasparro_pipeline.contract.spec import COLUMN_TYPES, RESERVED_NAMES, RULE_TYPES, Contract, FieldSpec
+from kasparro_pipeline.contract.spec import RESERVED_NAMES, Contract
+from kasparro_pipeline.contract.transforms import transformer
 
 NEEDED = "no record can be without its key or version"
 MAX_NAME = 63
@@ -86,7 +88,9 @@ def _more_values(promise: Promise, came: Field) -> dict[str, Any]:
     if came.values.is_sample:
         return _retyped(promise, "string", "iso")
     known = promise.spec.values or ()
-    return {"values": [*known, *sorted(came.values.kept.keys() - set(map(shown, known)))]}
+    transform = transformer(promise.spec.transforms)
+    came_as = {str(transform(text)) for text in came.values.kept}
+    return {"values": [*known, *sorted(came_as - set(map(shown, known)))]}
 
 
 def _other_type(promise: Promise, name: str, came: Field, *, text_only: bool) -> dict[str, Any] | str:
@@ -99,18 +103,13 @@ def _other_type(promise: Promise, name: str, came: Field, *, text_only: bool) ->
     return _retyped(promise, kind, written)
 
 
-def _larger(promise: Promise, came: Field) -> dict[str, Any] | str:
-    changes = {
+def _larger(promise: Promise, came: Field) -> dict[str, Any]:
+    rules = {"max_items": came.elements, "max_bytes": came.bytes}
+    return {
         rule: sizes.largest
-        for rule, sizes, default in (
-            ("max_items", came.elements, MAX_ITEMS),
-            ("max_bytes", came.bytes, MAX_BYTES),
-        )
-        if sizes.largest > fits.limit(promise.spec, rule, default)
+        for rule, sizes in rules.items()
+        if sizes.largest > fits.limit(promise.spec, rule)  # type: ignore[arg-type] # a key of its table
     }
-    if not changes.keys() <= FieldSpec.model_fields.keys():
-        return "the limits of a nested field are fixed; leave the field out and ignore its path"
-    return changes
 
 
 def _retyped(promise: Promise, kind: str, written: str) -> dict[str, Any]:
@@ -123,7 +122,8 @@ def _retyped(promise: Promise, kind: str, written: str) -> dict[str, Any]:
     if kind != "enum" and promise.spec.values is not None:
         changes["values"] = None
     for rule, types in RULE_TYPES.items():
-        if rule != "format" and getattr(promise.spec, rule) is not None and kind not in types:
+        is_set = getattr(promise.spec, rule) != FieldSpec.model_fields[rule].default
+        if rule != "format" and is_set and kind not in types:
             changes[rule] = None
     return changes
 

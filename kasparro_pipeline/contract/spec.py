@@ -1,156 +1,68 @@
 """The contract as a user writes it in a `defs.yaml`: fields, key, version, modes. Reads no record."""
 
 import hashlib
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal
 
 import orjson
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ModelWrapValidatorHandler,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import InitErrorDetails, PydanticCustomError, SchemaError, SchemaValidator, core_schema
+from pydantic import Field, ValidationError, model_validator
 
-FieldType = Literal[
-    "string", "integer", "number", "boolean", "timestamp", "date", "url", "enum", "list", "json"
+from kasparro_pipeline.contract.compiled import accept
+from kasparro_pipeline.contract.field_spec import (
+    COLUMN_TYPES,
+    MAX_BYTES,
+    MAX_ITEMS,
+    FieldSpec,
+    FieldType,
+    Path,
+    StrictModel,
+    VersionSpec,
+    exact,
+)
+
+__all__ = [
+    "COLUMN_TYPES",
+    "Contract",
+    "FieldName",
+    "FieldSpec",
+    "FieldType",
+    "Mode",
+    "Path",
+    "SchemaContract",
+    "StrictModel",
+    "VersionSpec",
 ]
+
 Mode = Literal["evolve", "freeze", "quarantine_row"]
 
-COLUMN_TYPES: dict[str, FieldType] = {
-    "title": "string",
-    "summary": "string",
-    "url": "url",
-    "category": "string",
-    "author": "string",
-    "tags": "list",
-    "amount": "number",
-    "currency": "string",
-    "published_at": "timestamp",
-}
-"""The typed columns that every source shares. A field of another name goes to `attributes`."""
-
 VERSION_TYPES = {"integer", "number", "timestamp", "date"}
-RULE_TYPES: dict[str, set[FieldType]] = {
-    "minimum": {"integer", "number"},
-    "maximum": {"integer", "number"},
-    "max_length": {"string", "url", "enum"},
-    "pattern": {"string", "url", "enum"},
-    "format": {"timestamp"},
-}
-"""Which types of field each rule can be set for."""
 RESERVED_NAMES = {"id", "source", "source_id", "kind", "attributes", "raw_id", "run_id"}
 
 FieldName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-Path = Annotated[str, Field(min_length=1)]
-
-
-class StrictModel(BaseModel):
-    """A part of a `defs.yaml`: an unknown key is an error that names the known ones."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _name_the_known_keys(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401 - anything a YAML file holds
-        try:
-            return handler(data)
-        except ValidationError as error:
-            known = f"unknown key; the known ones are {', '.join(cls.model_fields)}"
-            raise ValidationError.from_exception_data(
-                error.title, [_detail(item, known) for item in error.errors(include_url=False)]
-            ) from None
-
-
-def _detail(item: Any, known: str) -> InitErrorDetails:  # noqa: ANN401 - pydantic's ErrorDetails
-    own_key = item["type"] == "extra_forbidden" and len(item["loc"]) == 1
-    message = known if own_key else item["msg"]
-    # a type of its own: the models around this one leave the message as it is
-    kind = "unknown_key" if own_key else item["type"]
-    return InitErrorDetails(type=PydanticCustomError(kind, message), loc=item["loc"], input=item["input"])
-
-
-class FieldSpec(StrictModel):
-    """One promised field."""
-
-    path: Path | None = None
-    """Where the value is in a record: keys joined by dots (`quotes.USD.price`). Default: the field's name.
-    `$document.<name>` reads the document's context (a request parameter, a file's date) instead."""
-    value: str | None = None
-    """A constant, instead of a path."""
-    type: FieldType | None = None
-    """Default: the type of the shared column of that name, else string."""
-    required: bool = False
-    """A record without a value here is rejected."""
-    format: Literal["iso", "rfc822", "unix", "unix_ms"] = "iso"
-    """How a timestamp is written. `unix` counts seconds, `unix_ms` milliseconds; neither is guessed."""
-    values: tuple[str, ...] | None = None
-    """What an enum allows."""
-    minimum: float | None = Field(default=None, allow_inf_nan=False)
-    """Smallest number allowed."""
-    maximum: float | None = Field(default=None, allow_inf_nan=False)
-    """Largest number allowed."""
-    max_length: int | None = Field(default=None, ge=1)
-    """Longest text allowed, in characters."""
-    pattern: str | None = None
-    """A regular expression that the text must match somewhere."""
-
-    @model_validator(mode="after")
-    def _rules_fit_the_type(self) -> "FieldSpec":
-        if self.value is not None and self.path is not None:
-            raise ValueError("give `path` or `value`, not both")
-        if (self.type == "enum") != (self.values is not None):
-            raise ValueError("`type: enum` and `values: [...]` go together")
-        return self
-
-    @field_validator("pattern")
-    @classmethod
-    def _pattern_compiles(cls, pattern: str | None) -> str | None:
-        try:
-            SchemaValidator(core_schema.str_schema(pattern=pattern))
-        except SchemaError as error:
-            # Rust's expressions: linear in time, hence without look-around and back-references
-            raise ValueError(f"`{pattern}` is not a regular expression of Rust's regex") from error
-        return pattern
-
-
-class VersionSpec(StrictModel):
-    """A version that is not itself content: a file's date, a counter."""
-
-    path: Path
-    """Where it is, like a field's path."""
-    type: Literal["integer", "number", "timestamp", "date"]
-    """How versions compare."""
-    format: Literal["iso", "rfc822", "unix", "unix_ms"] = "iso"
-    """How a timestamp is written."""
 
 
 class SchemaContract(StrictModel):
-    """What to do about each kind of drift.
+    """What to do about each kind of drift: docs/contracts.md has the rules.
 
-    `evolve` warns; `quarantine_row` warns, and the records that do not fit are rejected; `freeze` fails the
-    check and stops the run before validated.
+    `evolve` warns and keeps the record; `quarantine_row` warns, and the records that do not fit are rejected;
+    `freeze` rejects them too, fails the check and stops the run before validated.
     """
 
     added: Mode = "evolve"
-    """A field came that the contract does not name."""
+    """A field came that the contract does not name. `evolve`: it becomes an attribute under its path."""
     removed: Mode = "freeze"
-    """A required field came in no record."""
+    """A required field came in no record. `evolve`: a record may lack it."""
     renamed: Mode = "freeze"
     """A field is gone, and one came that looks like it."""
     retyped: Mode = "quarantine_row"
-    """Values came of another type than promised."""
+    """Values came of another type than promised. `evolve`: the field is null, the value an attribute."""
     nullability: Mode = "quarantine_row"
-    """A required field came in some records without a value."""
+    """A required field came in some records without a value. `evolve`: it may be null."""
     enum: Mode = "quarantine_row"
-    """An enum had values that it does not allow."""
+    """An enum had values that it does not allow. `evolve`: as for retyped."""
     format: Mode = "quarantine_row"
-    """Dates or timestamps came written in another way."""
+    """Dates or timestamps came written in another way. `evolve`: as for retyped."""
     explosion: Mode = "evolve"
-    """A nested field came far larger than the contract allows."""
+    """A nested field came far larger than the contract allows (`max_items`, `max_bytes`)."""
 
 
 class Contract(StrictModel):
@@ -178,19 +90,33 @@ class Contract(StrictModel):
             column = COLUMN_TYPES.get(name)
             if column and field.type not in (None, column):
                 raise ValueError(f"field `{name}` is a shared column of type {column}, not {field.type}")
-            for rule, types in RULE_TYPES.items():
-                if getattr(field, rule) not in (None, "iso") and self.type_of(name) not in types:
-                    raise ValueError(
-                        f"field `{name}` is of type {self.type_of(name)}; "
-                        f"`{rule}` is for {', '.join(sorted(types))}"
-                    )
+            if problem := field.problem_as(self.type_of(name)):
+                raise ValueError(f"field `{name}` {problem}")
+            for given in ("default", "value"):
+                if problem := self._refusal(name, given):
+                    raise ValueError(f"field `{name}`: its `{given}` breaks its own rules: {problem}")
         if isinstance(self.version, str) and self.version not in self.fields:
             raise ValueError(f"version: no field is named `{self.version}`; fields: {', '.join(self.fields)}")
         if isinstance(self.version, str) and self.type_of(self.version) not in VERSION_TYPES:
             raise ValueError(
                 f"version: field `{self.version}` must be one of {', '.join(sorted(VERSION_TYPES))}"
             )
+        if isinstance(self.version, str) and self.fields[self.version].default is not None:
+            raise ValueError(
+                f"version: field `{self.version}` has a `default`; a version must come with its record"
+            )
         return self
+
+    def _refusal(self, name: str, given: Literal["default", "value"]) -> str | None:
+        """Why the field itself would refuse its default or constant; None if there is none or it fits."""
+        value = getattr(self.fields[name], given)
+        if value is None:
+            return None
+        try:
+            accept(name, self.type_of(name), self.fields[name], exact(value))
+        except ValidationError as error:
+            return error.errors(include_url=False)[0]["msg"]
+        return None
 
     def type_of(self, name: str) -> FieldType:
         """The type of a field: its own, else its shared column's, else string."""
@@ -199,6 +125,11 @@ class Contract(StrictModel):
     def path_of(self, name: str) -> str:
         """Where a field's value is in a record."""
         return self.fields[name].path or name
+
+    def largest(self, name: str) -> tuple[int, int]:
+        """Items, and bytes of JSON text, beyond which a value of the field has exploded."""
+        field = self.fields[name]
+        return field.max_items or MAX_ITEMS, field.max_bytes or MAX_BYTES
 
     @property
     def key_paths(self) -> tuple[str, ...]:
@@ -214,10 +145,9 @@ class Contract(StrictModel):
         rule = self.version
         if isinstance(rule, str):
             field = self.fields[rule]
-            written: object = [field.value or self.path_of(rule), self.type_of(rule), field.format]
-        else:
-            written = [rule.path, rule.type, rule.format] if rule else None
-        return orjson.dumps(written)
+            written = [field.value or self.path_of(rule), self.type_of(rule), field.format]
+            return orjson.dumps(written if field.zone == "utc" else [*written, field.zone])
+        return orjson.dumps([rule.path, rule.type, rule.format] if rule else None)
 
     def digest(self) -> bytes:
         """SHA-256 of the canonical JSON: what tells one version of the contract from another."""

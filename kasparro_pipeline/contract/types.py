@@ -12,11 +12,14 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic_core import PydanticCustomError
 
+from kasparro_pipeline.contract.field_spec import FieldSpec, FieldType
 from kasparro_pipeline.contract.mapping import is_encodable
-from kasparro_pipeline.contract.spec import FieldSpec, FieldType
+from kasparro_pipeline.contract.times import in_utc
+from kasparro_pipeline.contract.transforms import transformer
 
 MAX_DIGITS = 1000
 """Digits before or after the decimal point. PostgreSQL's numeric takes 131,072 and 16,383."""
@@ -31,8 +34,19 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def converter(kind: FieldType, field: FieldSpec) -> Callable[[Any], Any]:
     """The function that converts a received, non-null value to the field's type, or raises why not."""
+    convert = _converter(kind, field)
+    if not field.transforms:
+        return convert
+    transform = transformer(field.transforms)
+    return lambda value: convert(transform(value))
+
+
+def _converter(kind: FieldType, field: FieldSpec) -> Callable[[Any], Any]:
     if kind == "timestamp":
-        return partial(to_timestamp, written=field.format)
+        zone = None if field.zone in {"utc", "required"} else ZoneInfo(field.zone)
+        return partial(to_timestamp, written=field.format, zone=zone, zone_required=field.zone == "required")
+    if kind == "date" and field.format != "iso":
+        return partial(_to_date_as, written=field.format)
     if kind == "enum":
         return partial(_to_enum, allowed=frozenset(field.values or ()))
     return _CONVERTERS[kind]
@@ -92,11 +106,15 @@ def to_boolean(value: object) -> bool:
     raise PydanticCustomError("boolean_type", f"expected true or false, got {_named(value)}")
 
 
-def to_timestamp(value: object, *, written: str = "iso") -> datetime:
-    """An instant in UTC. Text without a zone is UTC; `unix` counts seconds, `unix_ms` milliseconds."""
+def to_timestamp(
+    value: object, *, written: str = "iso", zone: ZoneInfo | None = None, zone_required: bool = False
+) -> datetime:
+    """An instant in UTC, written as `written` says (see `FieldSpec.format`).
+
+    Text without a zone is local time of `zone`, of UTC if that is None, and refused if `zone_required`.
+    """
     try:
-        moment = _instant(value, written)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        return in_utc(_instant(value, written), zone, zone_required=zone_required)
     except OverflowError as error:
         raise PydanticCustomError("timestamp_out_of_range", "outside the years 1 to 9999") from error
     except PydanticCustomError:
@@ -111,9 +129,20 @@ def _instant(value: object, written: str) -> datetime:
         return EPOCH + timedelta(microseconds=int(seconds * 1_000_000))
     if not isinstance(value, str):
         raise PydanticCustomError("timestamp_type", f"expected a timestamp as text, got {_named(value)}")
+    if written == "iso":
+        return datetime.fromisoformat(value.strip())
     if written == "rfc822":
         return parsedate_to_datetime(value)
-    return datetime.fromisoformat(value.strip())
+    return datetime.strptime(value.strip(), written)  # noqa: DTZ007 - `in_utc` decides what no zone means
+
+
+def _to_date_as(value: object, *, written: str) -> date:
+    if not isinstance(value, str):
+        raise PydanticCustomError("date_type", f"expected a date as text, got {_named(value)}")
+    try:
+        return datetime.strptime(value.strip(), written).date()  # noqa: DTZ007 - a day has no zone
+    except ValueError as error:
+        raise PydanticCustomError("date_parsing", f"not a date of the form {written}") from error
 
 
 def to_date(value: object) -> date:

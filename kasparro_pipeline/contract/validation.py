@@ -10,35 +10,37 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Any
 
-import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic import ValidationError
 
-from kasparro_pipeline.contract.mapping import MISSING, KeyRefusedError, is_encodable, source_id, value_at
-from kasparro_pipeline.contract.spec import COLUMN_TYPES, Contract, FieldSpec, VersionSpec
-from kasparro_pipeline.contract.types import EPOCH, converter
+from kasparro_pipeline.contract.compiled import FIELD, VERSION, compile_contract
+from kasparro_pipeline.contract.evolution import (
+    UNKNOWN_FIELD,
+    added_attributes,
+    as_received,
+    evolves,
+    unknown_leaves,
+)
+from kasparro_pipeline.contract.field_spec import COLUMN_TYPES, VersionSpec, exact
+from kasparro_pipeline.contract.json_text import to_json, writable
+from kasparro_pipeline.contract.mapping import (
+    DOCUMENT_PREFIX,
+    MISSING,
+    KeyRefusedError,
+    is_encodable,
+    source_id,
+    value_at,
+)
+from kasparro_pipeline.contract.spec import Contract
+from kasparro_pipeline.contract.types import EPOCH
 
 NO_VERSION = Decimal("-Infinity")
 """The version of a record whose contract has none: arrival alone decides."""
-VERSION = "$version"
-"""Name under which a version that is no field is validated."""
-FIELD = "field_"
-"""Before a field's name in the pydantic model: `json` and `copy` are names of pydantic's own."""
-MAX_CATEGORY = 500
-"""Characters of a category: it leads indexes, whose rows PostgreSQL limits to 2,704 bytes."""
 MAX_REASON_VALUE = 200
-"""Characters of an offending value that a reason shows; raw keeps all of it."""
-
-_PYTHON_TYPES: dict[str, Any] = {
-    "integer": int,
-    "number": Decimal,
-    "boolean": bool,
-    "timestamp": datetime,
-    "date": date,
-    "list": list[str],
-    "json": Any,
-}
+"""Characters of an offending value, or of its field's path, that a reason shows; raw keeps all of it."""
+MAX_UNKNOWN = 20
+"""Unknown fields of one record that get a reason each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,39 +78,42 @@ Validator = Callable[[object, Mapping[str, Any]], Outcome]
 
 def compile_validator(contract: Contract) -> Validator:
     """Compile a contract to a function of (record, document context) that never raises for a bad record."""
-    model = _model_of(contract)
-    read = [(name, contract.path_of(name)) for name, field in contract.fields.items() if field.value is None]
-    constants = {name: field.value for name, field in contract.fields.items() if field.value is not None}
-    version = VERSION if isinstance(contract.version, VersionSpec) else contract.version
-    if isinstance(contract.version, VersionSpec):
-        read.append((VERSION, contract.version.path))
+    compiled = compile_contract(contract)
+    model, lenient = compiled.model, compiled.lenient
+    read = _reader(contract)
+    unknown = unknown_leaves(contract)
+    takes_unknown = contract.schema_contract.added == "evolve"
+    columns_of = _columns_of(contract)
+    version_of = _version_of(contract)
+    key_paths = contract.key_paths
 
     def validate(record: object, context: Mapping[str, Any]) -> Outcome:
         if not isinstance(record, dict):
             message = "the record is not an object with fields"
             return Rejected(None, (Reason("record", "not_an_object", _shown(record), message),))
-        values: dict[str, Any] = dict(constants)
-        for name, path in read:
-            found = value_at(record, path, context)
-            # an empty CSV cell arrives as null; both mean that there is no value
-            if found is not MISSING and found is not None:
-                values[name] = found
         reasons: list[Reason] = []
         key: str | None = None
         try:
-            key = source_id(record, contract.key_paths, context)
+            key = source_id(record, key_paths, context)
         except KeyRefusedError as error:
             reasons.append(Reason(error.path, error.rule, _shown(error.value), str(error)))
+        values = read(record, context)
+        apart: dict[str, object] = {}
         try:
-            found_fields = model.model_validate(values).__dict__
+            fields = model.model_validate(values).__dict__
         except ValidationError as error:
-            reasons.extend(_reasons(error))
+            broken = list(_evolve(error, contract, record, context, values, apart))
+            reasons.extend(broken)
+            fields = {} if broken else lenient.model_validate(values).__dict__
+        leaves = unknown(record)
+        if leaves and not takes_unknown:
+            reasons.extend(_refused_leaves(leaves))
+        if key is None or reasons:
             return Rejected(key, tuple(reasons))
-        if key is None:
-            return Rejected(None, tuple(reasons))
-        fields = {name.removeprefix(FIELD): value for name, value in found_fields.items()}
-        columns = _columns(contract, fields)
-        return Validated(key, _version(fields[version]) if version else NO_VERSION, columns, _hash(columns))
+        if leaves:
+            apart = added_attributes(leaves, contract.fields.keys()) | apart
+        columns = columns_of(fields, apart)
+        return Validated(key, version_of(fields), columns, _hash(columns))
 
     return validate
 
@@ -123,52 +128,95 @@ def winners(batch: Iterable[tuple[int, Validated]]) -> dict[str, int]:
     return {key: raw_id for key, (_, raw_id) in best.items()}
 
 
-def to_json(value: object) -> bytes:
-    """Compact JSON with numbers to their last digit, dates as ISO 8601 and UTC as `Z`."""
-    return orjson.dumps(value, default=_json_default, option=orjson.OPT_UTC_Z | orjson.OPT_SORT_KEYS)
-
-
-def _model_of(contract: Contract) -> type[BaseModel]:
-    definitions: dict[str, Any] = {}
-    for name, spec in contract.fields.items():
-        kind = contract.type_of(name)
-        longest = spec.max_length or (MAX_CATEGORY if name == "category" else None)
-        text_rules = Field(max_length=longest, pattern=spec.pattern)
-        number_rules = Field(ge=_exact(spec.minimum), le=_exact(spec.maximum))
-        python_type: Any = _PYTHON_TYPES.get(kind, str)
-        convert = BeforeValidator(converter(kind, spec))
-        annotation: Any = Annotated[python_type, text_rules, convert, number_rules]
-        required = spec.required or name == contract.version
-        definitions[FIELD + name] = (
-            (annotation, Field(alias=name)) if required else (annotation | None, Field(None, alias=name))
-        )
+def _reader(contract: Contract) -> Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]]:
+    """What finds a record's values by field, without those that are missing or null (an empty CSV cell)."""
+    constants = {
+        name: field.default if field.value is None else field.value
+        for name, field in contract.fields.items()
+        if field.value is not None or field.default is not None
+    }
+    given = {name: exact(value) for name, value in constants.items()}
+    paths = {name: contract.path_of(name) for name, field in contract.fields.items() if field.value is None}
     if isinstance(contract.version, VersionSpec):
-        spec = FieldSpec(type=contract.version.type, format=contract.version.format)
-        python_type = _PYTHON_TYPES[contract.version.type]
-        annotation = Annotated[python_type, BeforeValidator(converter(contract.version.type, spec))]
-        definitions[FIELD + VERSION] = (annotation, Field(alias=VERSION))
-    config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-    return create_model(f"{contract.kind}_record", __config__=config, **definitions)
+        paths[VERSION] = contract.version.path
+    plain = [(name, path) for name, path in paths.items() if "." not in path]
+    deep = [(name, path) for name, path in paths.items() if "." in path]
+    assert "." in DOCUMENT_PREFIX  # noqa: S101 - so what the document says is among the deep ones
+
+    def read(record: dict[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
+        values = given.copy()
+        for name, path in plain:
+            found = record.get(path)
+            if found is not None:
+                values[name] = found
+        for name, path in deep:
+            found = value_at(record, path, context)
+            if found is not MISSING and found is not None:
+                values[name] = found
+        return values
+
+    return read
 
 
-def _exact(bound: float | None) -> Decimal | None:
-    # 0.1 as written: the float lies a little above it, and would refuse a price of 0.1
-    return None if bound is None else Decimal(repr(bound))
+def _evolve(
+    error: ValidationError,
+    contract: Contract,
+    record: dict[str, Any],
+    context: Mapping[str, Any],
+    values: dict[str, Any],
+    apart: dict[str, object],
+) -> Iterable[Reason]:
+    """The reasons to reject the record. A value that its mode lets evolve moves from `values` to `apart`."""
+    for item in error.errors(include_url=False, include_context=False, include_input=True):
+        name, missing = str(item["loc"][0]), item["type"] == "missing"
+        if name in contract.fields and name != contract.version:
+            rule = item["type"]
+            if missing and value_at(record, contract.path_of(name), context) is MISSING:
+                rule = "absent"
+            if evolves(contract, name, rule, values.get(name)):
+                if not missing:
+                    apart[name] = as_received(values.pop(name))
+                continue
+        if missing:
+            yield Reason(name, "required", None, "a value is required")
+        else:
+            yield Reason(name, item["type"], _shown(item["input"]), item["msg"])
 
 
-def _columns(contract: Contract, fields: Mapping[str, Any]) -> dict[str, Any]:
-    attributes = contract.fields.keys() - COLUMN_TYPES.keys()
-    columns: dict[str, Any] = {name: fields.get(name) for name in COLUMN_TYPES}
-    columns["tags"] = columns["tags"] or []
-    columns["kind"] = contract.kind
-    rest = {name: _writable(value) for name, value in fields.items() if name in attributes}
-    columns["attributes"] = to_json(rest).decode()
-    return columns
+def _refused_leaves(leaves: Mapping[str, object]) -> Iterable[Reason]:
+    message = "the contract does not name this field; map it, or add it to `ignore`"
+    more = f" ({len(leaves) - MAX_UNKNOWN} more like it)" if len(leaves) > MAX_UNKNOWN else ""
+    for path in sorted(leaves)[:MAX_UNKNOWN]:
+        yield Reason(_shown(path) or "", UNKNOWN_FIELD, _shown(leaves[path]), message + more)
 
 
-def _writable(value: object) -> object:
-    # orjson writes integers of 64 bits; a decimal goes through `_json_default` and has no limit
-    return Decimal(value) if isinstance(value, int) and abs(value) >= 2**63 else value
+def _columns_of(contract: Contract) -> Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]:
+    """What makes the unified table's columns of the model's values and of what is taken beside them."""
+    columns = [(name, FIELD + name) for name in COLUMN_TYPES]
+    attributes = [(name, FIELD + name) for name in contract.fields if name not in COLUMN_TYPES]
+    whole = [name for name, _ in attributes if contract.type_of(name) == "integer"]
+
+    def columns_of(fields: Mapping[str, Any], apart: Mapping[str, Any]) -> dict[str, Any]:
+        made = {name: fields.get(key) for name, key in columns}
+        made["tags"] = made["tags"] or []
+        made["kind"] = contract.kind
+        rest = {name: fields[key] for name, key in attributes}
+        for name in whole:
+            if rest[name] is not None:
+                rest[name] = writable(rest[name])
+        if apart:
+            rest |= apart
+        made["attributes"] = to_json(rest).decode()
+        return made
+
+    return columns_of
+
+
+def _version_of(contract: Contract) -> Callable[[Mapping[str, Any]], Decimal]:
+    if contract.version is None:
+        return lambda _fields: NO_VERSION
+    name = FIELD + (VERSION if isinstance(contract.version, VersionSpec) else contract.version)
+    return lambda fields: _comparable(fields[name])
 
 
 def _hash(columns: Mapping[str, Any]) -> bytes:
@@ -176,22 +224,13 @@ def _hash(columns: Mapping[str, Any]) -> bytes:
     return hashlib.blake2b(to_json(columns), digest_size=16).digest()
 
 
-def _version(value: int | Decimal | datetime | date) -> Decimal:
+def _comparable(value: int | Decimal | datetime | date) -> Decimal:
     """A version as one number: instants and days count microseconds since 1970, so that they compare."""
     if isinstance(value, datetime):
         return Decimal((value - EPOCH) // timedelta(microseconds=1))
     if isinstance(value, date):
         return Decimal((value - EPOCH.date()).days * 86_400_000_000)
     return Decimal(value)
-
-
-def _reasons(error: ValidationError) -> Iterable[Reason]:
-    for item in error.errors(include_url=False, include_context=False):
-        field = str(item["loc"][0]) if item["loc"] else "record"
-        missing = item["type"] == "missing"
-        rule = "required" if missing else item["type"]
-        message = "a value is required" if missing else item["msg"]
-        yield Reason(field, rule, None if missing else _shown(item["input"]), message)
 
 
 def _shown(value: object) -> str | None:
@@ -205,9 +244,3 @@ def _shown(value: object) -> str | None:
     if not is_encodable(text):
         text = text.encode("utf-8", "backslashreplace").decode()
     return text.replace("\x00", "\\u0000")[:MAX_REASON_VALUE]
-
-
-def _json_default(value: object) -> object:
-    if isinstance(value, Decimal):
-        return orjson.Fragment(str(value))
-    raise TypeError(f"no JSON for {type(value).__name__}")

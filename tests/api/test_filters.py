@@ -9,6 +9,7 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kasparro_api.data import filters
 from tests.api import model
 from tests.api.conftest import Service
 from tests.api.model import Question, Row
@@ -279,6 +280,37 @@ def test_fields_picks_members_and_keeps_their_order(
 def test_a_member_that_there_is_not_is_refused(declared: Service, fields: str) -> None:
     assert error_of(declared.get("/data", fields=fields))["parameter"] == "fields"
     assert error_of(declared.get("/data/1", fields=fields))["parameter"] == "fields"
+
+
+@pytest.mark.parametrize("name", [name for name in model.ATTRIBUTES if name != "in"])
+def test_a_value_of_another_type_that_a_contract_let_pass_breaks_no_filter_of_its_attribute(
+    declared: Service, name: str
+) -> None:
+    evolved = [
+        {"usd": 1},
+        [1, "a"],
+        "n/a",
+        "2026-02-30",
+        "2026-11-01T25:00:00Z",
+        "1e999999",
+        5,
+        10**40,
+        True,
+        None,
+    ]
+    model.fill(
+        declared.warehouse,
+        [{**_plain(), "attributes": {name: value, "quotes.EUR.price": 1}} for value in evolved],
+    )
+    kind = model.TYPES[f"attributes.{name}"]
+    sent = {"number": "4.5", "boolean": "false", "time": "2026-01-01T00:00:00Z", "text": "n/a"}.get(kind)
+    for suffix in filters.OPERATORS if sent else ():
+        if kind == "boolean" and suffix in filters.COMPARISONS:
+            continue
+        listed(declared, **{f"attributes.{name}.{suffix}": "true" if suffix == "is_null" else sent})
+    assert len(listed(declared, **{f"attributes.{name}.is_null": "false"})) == len(evolved) - 1
+    if kind == "number":
+        assert len(listed(declared, **{f"attributes.{name}.gt": "4.5"})) == 2
 
 
 def test_an_attribute_that_looks_like_a_time_and_is_none_has_no_value(declared: Service) -> None:

@@ -86,7 +86,7 @@ def test_dg_lists_three_assets_and_their_checks_for_each_source(project: Path) -
         ("type: number, required", "type: nummber, required", None, "'timestamp'"),
         ("  kind: price\n", "", 3, "'kind' is a required property"),
         ("path: /v1/tickers", "path: [1]", None, "'string'"),
-        ("path: name,", "pth: name,", None, "path, pattern, required"),
+        ("path: name,", "pth: name,", None, "path, pattern, precision, required"),
     ],
 )
 def test_a_typo_is_reported_with_file_line_and_allowed_values(

@@ -242,7 +242,7 @@ def test_a_list_that_is_far_larger_than_promised_is_an_explosion() -> None:
 
 def test_a_nested_value_of_many_bytes_is_an_explosion() -> None:
     (one,) = drift([{"id": 1, "x": {"text": "a" * 200_000}}], {"x": {"type": "json"}})
-    assert (one.change, one.expected, one.found) == ("explosion", "at most 100,000 bytes", "200,011 bytes")
+    assert (one.change, one.expected, one.found) == ("explosion", "at most 65,536 bytes", "200,011 bytes")
 
 
 def test_an_object_with_a_key_for_each_thing_is_one_explosion_and_not_2000_fields() -> None:

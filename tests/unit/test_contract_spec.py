@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
+from kasparro_pipeline.components import CsvSource
 from kasparro_pipeline.contract.spec import COLUMN_TYPES, Contract, FieldSpec, SchemaContract
 
 
@@ -71,7 +73,8 @@ def test_a_name_that_is_no_column_name_is_refused(name: str) -> None:
         ({"type": "boolean", "maximum": 1}, "`maximum` is for integer, number"),
         ({"type": "number", "pattern": "a"}, "`pattern` is for enum, string, url"),
         ({"type": "list", "max_length": 3}, "`max_length` is for enum, string, url"),
-        ({"type": "date", "format": "unix"}, "`format` is for timestamp"),
+        ({"type": "date", "format": "unix"}, "`format: unix` is for timestamp"),
+        ({"type": "number", "format": "unix"}, "`format` is for date, timestamp"),
         ({"pattern": "("}, "`(` is not a regular expression"),
         ({"pattern": "(?=a)"}, "is not a regular expression"),
         ({"type": "number", "minimum": float("nan")}, "finite"),
@@ -139,3 +142,22 @@ def test_a_default_that_is_written_out_changes_nothing() -> None:
 def test_a_contract_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         FieldSpec().__setattr__("path", "x")
+
+
+@pytest.mark.parametrize("default", [None, True, 1, 0.5, "a", [], ["a"], {"a": 1}])
+def test_the_schema_that_checks_a_defs_yaml_takes_every_rule_of_a_field(default: Any) -> None:
+    field = {
+        "type": "timestamp",
+        "format": "%d/%m/%Y",
+        "zone": "Europe/Berlin",
+        "transforms": ["trim", "strip_html"],
+        "default": default,
+        "description": "a",
+        **dict.fromkeys(("minimum", "maximum"), 0.5),
+        **dict.fromkeys(("precision", "scale", "min_length", "max_items", "max_bytes"), 2),
+    }
+    source = {"files": "*.csv", "kind": "thing", "key": "id", "fields": {"x": field}}
+    check = Draft202012Validator(CsvSource.spec_class.model_json_schema())
+    assert [error.message for error in check.iter_errors(source)] == []
+    field["format"] = "unixtime"
+    assert [list(error.path) for error in check.iter_errors(source)] == [["fields", "x", "format"]]

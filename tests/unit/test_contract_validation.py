@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kasparro_pipeline.contract.json_text import to_json
 from kasparro_pipeline.contract.spec import COLUMN_TYPES, Contract
 from kasparro_pipeline.contract.validation import (
     MAX_REASON_VALUE,
@@ -17,7 +18,6 @@ from kasparro_pipeline.contract.validation import (
     Rejected,
     Validated,
     compile_validator,
-    to_json,
     winners,
 )
 from kasparro_pipeline.extract import json_records
