@@ -193,7 +193,7 @@ def test_drift_that_several_runs_find_at_once_is_counted_in_full(
     warehouse: Warehouse, database_url: str, add_run: AddRun
 ) -> None:
     add_run("success", NOON, finished_at=NOON)
-    event = {
+    event: dict[str, Any] = {
         "mode": "evolve",
         "expected": None,
         "found": None,
