@@ -122,7 +122,9 @@ class _Comparison:
 
     def _nullability(self, promise: Promise, came: Field) -> Iterator[Drift]:
         null = came.classes.get("null", Seen(0))
-        missing = self.profile.records - (came.count() - null.count)
+        # what is no object at all, such as a row with too few cells, is rejected as a whole
+        objects = self.profile.records - self.profile.root.count()
+        missing = objects - (came.count() - null.count)
         if promise.required and missing > 0:
             ways = [f"{null.count} null"] if null.count else []
             ways += [f"{missing - null.count} missing"] if missing > null.count else []

@@ -193,7 +193,7 @@ def test_drift_that_several_runs_find_at_once_is_counted_in_full(
     warehouse: Warehouse, database_url: str, add_run: AddRun
 ) -> None:
     add_run("success", NOON, finished_at=NOON)
-    event = {
+    event: dict[str, Any] = {
         "mode": "evolve",
         "expected": None,
         "found": None,
@@ -207,8 +207,8 @@ def test_drift_that_several_runs_find_at_once_is_counted_in_full(
         order = kinds if worker % 2 else kinds[::-1]
         with psycopg.connect(database_url, autocommit=True) as connection:
             for number in range(20):
-                found = [{**event, "change": change, "field": "x", "examples": []} for change in order]
-                drift.record(connection, "prices", "2026-11-01", f"{worker}-{number}", found)
+                changes = [{**event, "change": change, "field": "x", "examples": []} for change in order]
+                drift.record(connection, "prices", "2026-11-01", f"{worker}-{number}", changes)
 
     with ThreadPoolExecutor(4) as workers:
         list(workers.map(find, range(4)))

@@ -92,6 +92,11 @@ def test_an_optional_field_may_be_without_a_value() -> None:
     assert drift([{"id": 1}, {"id": 2, "title": "a"}, {"id": 3, "title": None}], {"title": {}}) == []
 
 
+def test_a_record_that_cannot_be_read_does_not_make_each_of_its_fields_a_change() -> None:
+    records = [{"id": "1", "title": "a"}, None]
+    assert drift(records, {"title": {"required": True}}, text_only=True) == []
+
+
 def test_a_field_that_is_empty_in_every_record_is_not_removed() -> None:
     assert changes([{"id": 1, "title": None}], {"title": {"required": True}}) == [("nullability", "title")]
 

@@ -14,7 +14,7 @@ from kasparro_pipeline.contract.contract_file import ContractFileError, changed,
 from kasparro_pipeline.contract.drift import compare
 from kasparro_pipeline.contract.profile import Profile
 from kasparro_pipeline.contract.proposal import Proposal, propose
-from kasparro_pipeline.contract.spec import Contract
+from kasparro_pipeline.contract.spec import Contract, FieldSpec
 from kasparro_pipeline.contract.validation import Validated, compile_validator
 from tests.conftest import PROJECT
 
@@ -247,6 +247,15 @@ def test_a_contract_without_ignore_gets_one() -> None:
     text = FILE[: FILE.index("  ignore:")]
     after, _, _ = accepted(text, RECORD | {"empty": None})
     assert contract_in(after).ignore == ("empty",)
+
+
+def test_a_promised_field_that_exploded_gets_its_limit_or_is_left_to_a_person() -> None:
+    text = FILE.replace("note: {}", "note: {type: json}")
+    after, word, left = accepted(text, RECORD | {"note": [1] * 5000})
+    has_limits = "max_items" in FieldSpec.model_fields
+    assert word == "backward"
+    assert ("max_items: 5000" in after) == has_limits
+    assert bool(left) == (not has_limits)
 
 
 def test_cells_are_taken_as_what_they_read_as() -> None:
