@@ -196,18 +196,19 @@ class _Comparison:
     def _unknown(self, promised: list[str]) -> Iterator[tuple[str, Field]]:
         """The fields that no promise and no `ignore` names, by path."""
         waiting = list(self.profile.root.fields.items())
+        known = (*promised, *self.contract.ignore)
         if self.profile.root.is_mapping:
             yield "", self.profile.root
             return
         while waiting:
             path, came = waiting.pop()
-            if any(_within(path, one) for one in (*promised, *self.contract.ignore)):
+            if any(_within(path, one) for one in known):
                 continue
             if came.is_mapping:
                 yield path, came
                 continue
             if (came.classes.keys() - {"object", "null"} or not came.fields) and not any(
-                _within(one, path) for one in promised
+                _within(one, path) for one in known
             ):
                 yield path, came
             waiting += [(f"{path}.{key}", below) for key, below in came.fields.items()]
