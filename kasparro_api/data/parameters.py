@@ -65,6 +65,17 @@ Time = Annotated[
 Number = Annotated[Decimal | None, _checked(filters.read_number), _ONE, WithJsonSchema({"type": "number"})]
 
 
+AsOf = Annotated[
+    Time,
+    Field(
+        description=(
+            "The records as they were at this time (RFC 3339), which must not lie in the future. The same "
+            "question has the same answer for ever."
+        ),
+    ),
+]
+
+
 class Parameters(BaseModel):
     """Unknown parameters are an error."""
 
@@ -121,6 +132,7 @@ class Selecting(Parameters):
             "count as the smallest. `-relevance` needs `q`."
         ),
     )
+    as_of: AsOf = None
     fields: Annotated[str | None, _ONE] = Field(
         default=None,
         description=f"Names of the members that a record has, between commas: {', '.join(RECORD_COLUMNS)}.",
@@ -171,6 +183,42 @@ class FacetParameters(Parameters):
     )
 
 
+class ChangesParameters(Parameters):
+    """The parameters of `GET /changes`."""
+
+    since: Annotated[str | None, _checked(filters.read_since), _ONE] = Field(
+        default=None,
+        description=(
+            "`pagination.next_cursor` of a page with the same filters; or a time (RFC 3339): changes at that "
+            "time or later; or `now`: none, but the cursor to go on with. Without it all changes there are."
+        ),
+    )
+    source: Values = Field(
+        description="Name of a source. Repeat it for the changes of any of several.",
+        examples=[["coinpaprika_tickers"]],
+    )
+    limit: Annotated[int, _ONE] = Field(
+        default=100,
+        ge=1,
+        le=MAX_LIMIT,
+        description=f"Changes on the page: an integer from 1 to {MAX_LIMIT:,}.",
+    )
+
+
+class LineageParameters(Parameters):
+    """The parameters of `GET /data/{id}/lineage`."""
+
+    limit: Annotated[int, _ONE] = Field(
+        default=DEFAULT_LIMIT,
+        ge=1,
+        le=MAX_LIMIT,
+        description=f"Versions on the page: an integer from 1 to {MAX_LIMIT:,}.",
+    )
+    cursor: Annotated[str | None, _ONE] = Field(
+        default=None, description="`pagination.next_cursor` of a page of the same record's versions."
+    )
+
+
 class NoParameters(Parameters):
     """A route without parameters: any is an error."""
 
@@ -198,6 +246,7 @@ class RecordParameters(Parameters):
     deleted: Annotated[Literal["exclude", "include"], _ONE] = Field(
         default="exclude", description="Whether a deleted record is shown too."
     )
+    as_of: AsOf = None
 
 
 SHORTHANDS: Mapping[str, tuple[str, filters.Operator, filters.Kind]] = {

@@ -7,12 +7,14 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
+from urllib.parse import urlencode
 
 import dagster as dg
 import psycopg
 
 from kasparro_pipeline.components import run_log, steps
 from kasparro_pipeline.components.resources import Warehouse
+from kasparro_pipeline.components.settings import PipelineSettings
 from kasparro_pipeline.components.source import LAYERS, Layer, Source
 from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError
 from kasparro_pipeline.warehouse import checkpoints, ledger, tables, unified
@@ -170,9 +172,11 @@ def _column_schema(layer: Layer) -> dg.TableSchema:
     )
 
 
-def _metadata(connection: Connection, source: Source, layer: Layer, hold: Hold) -> dict[str, int]:
+def _metadata(
+    connection: Connection, source: Source, layer: Layer, hold: Hold
+) -> dict[str, int | dg.UrlMetadataValue]:
     counts = ledger.counts_of(connection, hold)
-    metadata = dict(counts)
+    metadata: dict[str, int | dg.UrlMetadataValue] = {**counts, **_links(layer, hold)}
     if layer == "raw":
         metadata["dagster/partition_row_count"] = counts["extracted"]
     elif layer == "validated":
@@ -180,3 +184,16 @@ def _metadata(connection: Connection, source: Source, layer: Layer, hold: Hold) 
     else:
         metadata["dagster/row_count"] = unified.count(connection, source.name)
     return metadata
+
+
+def _links(layer: Layer, hold: Hold) -> dict[str, dg.UrlMetadataValue]:
+    """Where the read API shows what the step left, if the API's address is known (P8)."""
+    address = PipelineSettings().api_url
+    if address is None:
+        return {}
+    run = f"{address.rstrip('/')}/runs/{hold.run_id}"
+    links = {"run in the API": dg.MetadataValue.url(run)}
+    if layer == "unified":
+        query = urlencode({"source": hold.source, "run_id": hold.run_id, "deleted": "include"})
+        links["records in the API"] = dg.MetadataValue.url(f"{address.rstrip('/')}/data?{query}")
+    return links

@@ -1,12 +1,12 @@
 """The tables of what the unified table was before, and of its changes. No statement belongs here.
 
-`unified_record` stays the present. `unified_history` has every version that was replaced, `unified_change` one
-row for each transaction that changed the table; triggers on it keep both, whoever writes.
+`unified_record` stays the present. `unified_history` has every version that was replaced, `unified_change`
+one row for each transaction that changed the table; triggers on it keep both, whoever writes.
 
-`changed_in` and `replaced_in` name changes. A change is dated as the last thing before its transaction commits,
-under a lock that is held until it has: so `changed_at` rises strictly in the order in which changes become
-visible, and whoever has read up to a change misses nothing that comes to light later. Until then transactions do
-not wait for each other.
+`changed_in` and `replaced_in` name changes. A change is dated as the last thing before its transaction
+commits, under a lock that is held until it has: so `changed_at` rises strictly in the order in which changes
+become visible, and whoever has read up to a change misses nothing that comes to light later. Until then
+transactions do not wait for each other.
 """
 
 from sqlalchemy import (
@@ -38,7 +38,10 @@ unified_change = Table(
     metadata,
     Column("id", BigInteger, Identity(always=False), primary_key=True, comment="order of the beginnings"),
     Column(
-        "changed_at", DateTime(timezone=True), unique=True, comment="order of the commits; null before its own"
+        "changed_at",
+        DateTime(timezone=True),
+        unique=True,
+        comment="order of the commits; null before its own",
     ),
     Column("sources", ARRAY(Text), nullable=False, server_default=text("'{}'"), comment="whose records"),
 )

@@ -1,4 +1,4 @@
-"""Every version of a unified record is kept, and every change has a time that rises in the order of commits."""
+"""Every version of a unified record is kept; every change has a time that rises in the order of commits."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -120,7 +120,11 @@ def upgrade() -> None:
     op.create_table(
         "unified_change",
         sa.Column(
-            "id", sa.BigInteger(), sa.Identity(always=False), nullable=False, comment="order of the beginnings"
+            "id",
+            sa.BigInteger(),
+            sa.Identity(always=False),
+            nullable=False,
+            comment="order of the beginnings",
         ),
         sa.Column(
             "changed_at",
