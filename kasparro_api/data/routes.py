@@ -149,9 +149,9 @@ _add(
     DataParameters,
     summary="Records, newest first",
     description=(
-        "The current version of every record, or with `as_of` the one of that time, in pages. Go on with `cursor=` the page's "
-        "`pagination.next_cursor`, or follow the header `Link`: records that stay are met exactly once, "
-        f"whatever comes and goes meanwhile.\n\n{SUFFIXES}\n"
+        "The current version of every record, or with `as_of` the one of that time, in pages. Go on with "
+        "`cursor=` the page's `pagination.next_cursor`, or follow the header `Link`: records that stay are "
+        f"met exactly once, whatever comes and goes meanwhile.\n\n{SUFFIXES}\n"
         "With `Accept: application/x-ndjson` or `text/csv` the answer is the whole selection as a file."
     ),
     responses={
@@ -191,8 +191,8 @@ _add(
     RecordParameters,
     summary="One record",
     description=(
-        "The current version of the record with this id, or the one of the time `as_of`. One that was deleted "
-        "is shown on request."
+        "The current version of the record with this id, or the one of the time `as_of`. One that was "
+        "deleted is shown on request."
     ),
     responses={
         200: {"model": shapes.OneRecord, "description": "The record.", **answer_headers(*_VERSION)},
@@ -249,8 +249,8 @@ _add(
         "Inserts, updates and deletes in the order in which they came to light. Store "
         "`pagination.next_cursor`, which is always given, with what was made of the page, and send it as "
         "`since` for the next one: so no change is missed or met twice, however often either side is "
-        "stopped. An empty page says that there is nothing new yet. The changes of one batch have the same `at` and are ordered by `id`; a "
-        "record that comes back after a delete is an insert."
+        "stopped. An empty page says that there is nothing new yet. The changes of one batch have the same "
+        "`at` and are ordered by `id`; a record that comes back after a delete is an insert."
     ),
     responses={
         200: {"model": history_shapes.Changes, "description": "A page of changes.", **answer_headers("Link")},

@@ -229,7 +229,8 @@ def test_p7_any_payload_comes_back_byte_for_byte(linked: Service, payload: bytes
     row = linked.warehouse.execute(
         "with d as (insert into kasparro.document (source, partition_key, run_id, location, context,"
         " layout, headers, byte_count, sha256, fetched_at)"
-        " values ('odd', '', 'r', 'l', '{}', '{}', '{}', 0, '', now()) returning id) insert into kasparro.raw_record (document_id, position, payload)"
+        " values ('odd', '', 'r', 'l', '{}', '{}', '{}', 0, '', now()) returning id)"
+        " insert into kasparro.raw_record (document_id, position, payload)"
         " select id, 0, %s from d returning id",
         [payload],
     ).fetchone()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+import requests
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -18,7 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
+from kasparro_api.app import create_app
 from kasparro_pipeline.warehouse import history, migrate
+from tests.api.conftest import serving, settings_of
 from tests.integration.test_merge_order import PARTITIONS, World
 
 if TYPE_CHECKING:
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
     from kasparro_pipeline.warehouse.ledger import Connection
     from tests.conftest import Server
+    from tests.integration.conftest import Pipeline
 
 AT = """
 select {columns} from kasparro.unified_record r
@@ -297,3 +302,40 @@ def test_the_tables_are_as_they_are_described(database_url: str) -> None:
         )
         assert compare_metadata(context, history.metadata) == []
     engine.dispose()
+
+
+def test_p8_each_materialization_leads_to_its_run_and_its_records_in_the_api(
+    built_in: Pipeline, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(create_app(settings_of(database_url))) as api:
+        monkeypatch.setenv("KASPARRO_API_URL", f"{api}/")
+        run = built_in.run("coinpaprika_tickers")
+        events = run.result.get_asset_materialization_events()
+        links = {
+            event.materialization.asset_key.path[0]: {
+                name: value.value
+                for name, value in event.materialization.metadata.items()
+                if name.endswith("in the API")
+            }
+            for event in events
+        }
+        assert {layer: set(found) for layer, found in links.items()} == {
+            "raw": {"run in the API"},
+            "validated": {"run in the API"},
+            "unified": {"run in the API", "records in the API"},
+        }
+        for found in links.values():
+            [shown] = requests.get(str(found["run in the API"]), timeout=30).json()["data"]
+            assert shown["run_id"] == run.result.run_id
+        page = requests.get(f"{links['unified']['records in the API']}&count=exact", timeout=30).json()
+        assert page["pagination"]["total"] == run.ledger["inserted"] > 0
+        [record, *_] = page["data"]
+        lineage = requests.get(f"{api}/data/{record['id']}/lineage", timeout=30).json()["data"]
+        assert lineage["run"]["run_id"] == run.result.run_id
+        assert json.loads(lineage["raw"]["payload"])["id"] == record["source_id"]
+
+
+def test_without_an_address_of_the_api_there_are_no_links(built_in: Pipeline) -> None:
+    run = built_in.run("coinpaprika_tickers")
+    for event in run.result.get_asset_materialization_events():
+        assert not [name for name in event.materialization.metadata if "API" in name]
