@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
 
 from kasparro_api.data import filters
 from kasparro_api.data.columns import RECORD_COLUMNS
@@ -186,7 +186,12 @@ class FacetParameters(Parameters):
 class ChangesParameters(Parameters):
     """The parameters of `GET /changes`."""
 
-    since: Annotated[str | None, _checked(filters.read_since), _ONE] = Field(
+    since: Annotated[
+        datetime | str | None,
+        PlainValidator(filters.read_since),
+        _ONE,
+        WithJsonSchema({"type": "string"}),
+    ] = Field(
         default=None,
         description=(
             "`pagination.next_cursor` of a page with the same filters; or a time (RFC 3339): changes at that "

@@ -21,7 +21,7 @@ create table if not exists record (id integer primary key, body text);
 
 def follow(url: str, file: str) -> None:
     """Follow until the process ends. An event that comes twice, or does not fit, ends it with an error."""
-    with sqlite3.connect(file, isolation_level=None) as store, requests.Session() as session:
+    with sqlite3.connect(file, timeout=30, isolation_level=None) as store, requests.Session() as session:
         store.execute("pragma synchronous = off")
         store.executescript(TABLES)
         while True:

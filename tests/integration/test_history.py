@@ -200,8 +200,8 @@ def test_p9_a_long_transaction_holds_up_no_other_and_is_dated_when_it_ends(
     with other(database_url) as slow:
         warehouse.execute("set lock_timeout = '5s'")
         with slow.transaction():
-            put(slow, "1", "slow")
-            put(warehouse, "2", "fast")
+            put(slow, "1", "slow", source="slow")
+            put(warehouse, "2", "fast", source="fast")
             assert len(changes(warehouse)) == 1
         assert [moment for _, moment, _ in changes(warehouse)] == sorted(
             moment for _, moment, _ in changes(warehouse)
