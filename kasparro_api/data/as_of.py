@@ -26,11 +26,12 @@ _MICROSECOND = timedelta(microseconds=1)
 
 # A change that is being dated holds the lock until it is committed: whoever comes later is dated later. A
 # standby has no such lock, but the changes in their order: it knows of all up to the newest that it has.
+_KNOWN = """greatest(max(changed_at),
+    case when not pg_is_in_recovery() then clock_timestamp() - interval '1 microsecond' end)"""
 _BOUNDS = TextStatement(
     "select pg_advisory_xact_lock_shared($1::bigint),"
     " (extract(epoch from min(changed_at)) * 1000000)::bigint,"
-    " (extract(epoch from case when pg_is_in_recovery() then max(changed_at) else clock_timestamp() end)"
-    f" * 1000000)::bigint from {_CHANGES}",
+    f" (extract(epoch from {_KNOWN}) * 1000000)::bigint from {_CHANGES}",
     (CHANGE_LOCK,),
     prepare=True,
 )

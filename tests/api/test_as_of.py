@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
@@ -22,6 +23,8 @@ from tests.api import model
 from tests.api.test_changes import mark, put
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.api.conftest import Service
     from tests.api.model import Question, Row
 
@@ -252,11 +255,15 @@ def test_an_answer_waits_for_a_commit_that_is_dated_already(service: Service) ->
         assert len(asked.result().json()["data"]) == 1
 
 
-def test_a_lock_that_is_not_given_up_is_503_and_not_a_wrong_answer(service: Service) -> None:
+def test_a_lock_that_is_not_given_up_is_503_and_not_a_wrong_answer(
+    service: Service, serve: Callable[..., str]
+) -> None:
+    hurried = serve(service.database_url, KASPARRO_API_STATEMENT_TIMEOUT=1)
     with psycopg.connect(service.database_url) as slow:
         slow.execute("select pg_advisory_xact_lock(%s)", [CHANGE_LOCK])
-        assert service.get("/data").status_code == 200
-        answer = service.get("/data", as_of=written(now_of(service)))
+        assert requests.get(f"{hurried}/data", timeout=30).status_code == 200
+        then = {"as_of": written(now_of(service))}
+        answer = requests.get(f"{hurried}/data", params=then, timeout=30)
         assert (answer.status_code, answer.json()["type"]) == (503, "urn:kasparro:problem:query-timeout")
 
 

@@ -295,7 +295,7 @@ def write(database_url: str, source: str, seed: int, stop: threading.Event) -> N
                             "delete from kasparro.unified_record where source = %s and source_id = %s",
                             [source, key],
                         )
-                time.sleep(chance.choice([0, 0, 0.002, 0.01]))
+                time.sleep(chance.choice([0.002, 0.005, 0.03]))
 
 
 @contextmanager
