@@ -81,28 +81,29 @@ def page(sources: Sequence[str], *, limit: int, after: Position) -> TextStatemen
     if sources:
         wanted = values.bind(list(sources))
         of_sources = f"c.sources && {wanted}::text[] and"
-    behind = f"n.id > case when c.changed_at = {time} then {record_id} else 0 end"
-    if sources:
-        behind += f" and n.source = any({wanted})"
+    behind = f"case when c.changed_at = {time} then {record_id} else 0 end"
+    of_source = f" and n.source = any({wanted})" if sources else ""
     most = f"{limit + 1:d}"
+
+    def of_change(column: str) -> str:
+        # A range, not `=`: so no index but the one that the column leads has the order
+        return f"(n.{column}, n.id) > (c.id, {behind}) and n.{column} < c.id + 1{of_source}"
 
     def versions(table: str) -> str:
         return f"""(
     select n.id, {KIND} as change, n.source, n.source_id, n.run_id,
         case when n.deleted_at is null then {differences.record("n")} end as record,
         case when {KIND} = 'update' then {differences.changed("p", "n")} else '{{}}' end as changed
-    from {table} n left join {_HISTORY} p on p.replaced_in = n.changed_in and p.id = n.id
-    where n.changed_in = c.id and {behind} and {TOLD}
-    order by n.id limit {most})"""
+    from {table} n left join lateral (
+        select * from {_HISTORY} p where p.replaced_in = n.changed_in and p.id = n.id limit 1
+    ) p on true
+    where {of_change("changed_in")} and {TOLD}
+    order by n.changed_in, n.id limit {most})"""
 
-    # Removed by hand: a version that was replaced by none
     removed = f"""(
     select n.id, 'delete', n.source, n.source_id, null, null, '{{}}'
-    from {_HISTORY} n
-    where n.replaced_in = c.id and {behind} and n.deleted_at is null
-        and not exists (select from {_RECORDS} s where s.id = n.id and s.changed_in = c.id)
-        and not exists (select from {_HISTORY} s where s.id = n.id and s.changed_in = c.id)
-    order by n.id limit {most})"""
+    from {_HISTORY} n where n.removed and {of_change("replaced_in")} and n.deleted_at is null
+    order by n.replaced_in, n.id limit {most})"""
     event = f"""json_build_object(
     'change', change, 'at', {_TIME}, 'id', id, 'source', source, 'source_id', source_id,
     'run_id', run_id, 'changed', changed, 'record', record)"""

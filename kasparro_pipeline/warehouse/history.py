@@ -12,6 +12,7 @@ transactions do not wait for each other.
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Identity,
@@ -56,9 +57,11 @@ unified_history = Table(
     ),
     Column("changed_in", BigInteger, nullable=False, comment="the change that wrote this version"),
     Column("replaced_in", BigInteger, nullable=False, comment="the change that ended it"),
+    Column("removed", Boolean, nullable=False, comment="by hand: no other version took its place"),
     PrimaryKeyConstraint("id", "changed_in"),
     UniqueConstraint("changed_in", "id"),
     UniqueConstraint("replaced_in", "id"),
+    Index("unified_history_removed_idx", "replaced_in", "id", postgresql_where=text("removed")),
 )
 
 Index(None, unified_record.c.changed_in, unified_record.c.id)

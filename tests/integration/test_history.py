@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
 from kasparro_api.app import create_app
-from kasparro_pipeline.warehouse import history, migrate
+from kasparro_pipeline.warehouse import migrate, tables
 from tests.api.conftest import serving, settings_of
 from tests.integration.test_merge_order import PARTITIONS, World
 
@@ -300,7 +300,7 @@ def test_the_tables_are_as_they_are_described(database_url: str) -> None:
                 "version_table_schema": "kasparro",
             },
         )
-        assert compare_metadata(context, history.metadata) == []
+        assert compare_metadata(context, tables.metadata) == []
     engine.dispose()
 
 

@@ -70,12 +70,18 @@ begin
         changed := array(select distinct source from arrived);
     elsif tg_op = 'TRUNCATE' then
         changed := array(select distinct source from kasparro.unified_record);
-        insert into kasparro.unified_history ({COLUMNS}, changed_in, replaced_in)
-        select {COLUMNS}, changed_in, this from kasparro.unified_record where changed_in <> this;
+        insert into kasparro.unified_history ({COLUMNS}, changed_in, replaced_in, removed)
+        select {COLUMNS}, changed_in, this, true from kasparro.unified_record where changed_in <> this;
+        update kasparro.unified_history h set removed = true
+        from kasparro.unified_record d where d.changed_in = this and h.replaced_in = this and h.id = d.id;
     else
         changed := array(select distinct source from departed);
-        insert into kasparro.unified_history ({COLUMNS}, changed_in, replaced_in)
-        select {COLUMNS}, changed_in, this from departed where changed_in <> this;
+        insert into kasparro.unified_history ({COLUMNS}, changed_in, replaced_in, removed)
+        select {COLUMNS}, changed_in, this, tg_op = 'DELETE' from departed where changed_in <> this;
+        if tg_op = 'DELETE' then
+            update kasparro.unified_history h set removed = true
+            from departed d where d.changed_in = this and h.replaced_in = this and h.id = d.id;
+        end if;
     end if;
     if cardinality(changed) > 0 then
         insert into kasparro.unified_change as c (id, sources) values (this, changed)
@@ -167,10 +173,20 @@ def upgrade() -> None:
             "changed_in", sa.BigInteger(), nullable=False, comment="the change that wrote this version"
         ),
         sa.Column("replaced_in", sa.BigInteger(), nullable=False, comment="the change that ended it"),
+        sa.Column(
+            "removed", sa.Boolean(), nullable=False, comment="by hand: no other version took its place"
+        ),
         sa.PrimaryKeyConstraint("id", "changed_in", name=op.f("unified_history_pkey")),
         sa.UniqueConstraint("changed_in", "id", name=op.f("unified_history_changed_in_id_key")),
         sa.UniqueConstraint("replaced_in", "id", name=op.f("unified_history_replaced_in_id_key")),
         schema="kasparro",
+    )
+    op.create_index(
+        "unified_history_removed_idx",
+        "unified_history",
+        ["replaced_in", "id"],
+        schema="kasparro",
+        postgresql_where=sa.text("removed"),
     )
     op.execute("create sequence kasparro.unified_change_clock as bigint")
     for function in (THIS_CHANGE, BEGIN_CHANGE, MARK_CHANGE, KEEP_HISTORY, DATE_CHANGE):
