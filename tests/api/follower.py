@@ -27,7 +27,7 @@ def follow(url: str, file: str) -> None:
         while True:
             row = store.execute("select cursor from place").fetchone()
             since = {"since": row[0]} if row else {}
-            answer = session.get(f"{url}/changes", params={"limit": 7, **since}, timeout=30)
+            answer = session.get(f"{url}/changes", params={"limit": 40, **since}, timeout=30)
             answer.raise_for_status()
             page = answer.json()
             store.execute("begin")

@@ -277,6 +277,8 @@ def test_the_same_question_has_the_same_answer_while_writers_are_at_work(service
                 with connection.transaction():
                     for key in range(4):
                         put(connection, str(key), source, title=str(number))
+                    connection.execute("set constraints all immediate")  # dated, and committed later
+                    time.sleep(0.002)
                 number += 1
 
     with ThreadPoolExecutor(3) as threads:

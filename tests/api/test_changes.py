@@ -295,7 +295,10 @@ def write(database_url: str, source: str, seed: int, stop: threading.Event) -> N
                             "delete from kasparro.unified_record where source = %s and source_id = %s",
                             [source, key],
                         )
-                time.sleep(chance.choice([0.002, 0.005, 0.03]))
+                time.sleep(chance.choice([0.005, 0.01, 0.06]))
+                if chance.random() < 0.2:  # the change has its time, and its commit takes a while
+                    connection.execute("set constraints all immediate")
+                    time.sleep(0.01)
 
 
 @contextmanager
@@ -342,7 +345,7 @@ def test_a_consumer_that_is_killed_again_and_again_ends_with_the_table_and_meets
                 goal = len(met(file)) + 1
                 with following(service.url, file) as process:
                     wait_for(process, partial(has_met, file, goal))
-                    time.sleep(kill * 0.013)
+                    time.sleep(0.4 + kill * 0.013)  # it keeps up with the writers by then
         finally:
             stop.set()
         for writer in writers:
