@@ -1,13 +1,19 @@
 """The shapes of changes and lineage, for OpenAPI alone: bodies come as JSON and pass no model."""
 
+import json
 from datetime import datetime
+from importlib.resources import files
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from kasparro_api.data.shapes import RECORD_EXAMPLE, Record
-from kasparro_api.shapes import META_EXAMPLE, Meta, Pagination
+from kasparro_api.data.shapes import Record
+from kasparro_api.shapes import Meta, Pagination
 
+EXAMPLES: dict[str, Any] = json.loads(
+    (files("kasparro_api") / "history_examples.json").read_text(encoding="utf-8")
+)
+"""Answers as they were given, by route."""
 Kind = Literal["insert", "update", "delete"]
 CHANGED = (
     "Of an update each field whose value differs, by name: `from` and `to`. An attribute is "
@@ -42,33 +48,7 @@ class Changes(BaseModel):
     pagination: Pagination
     meta: Meta
 
-    model_config = {
-        "json_schema_extra": {
-            "example": {
-                "data": [
-                    {
-                        "change": "update",
-                        "at": "2026-11-21T12:37:14.316902Z",
-                        "id": 888,
-                        "source": "coinpaprika_tickers",
-                        "source_id": "ygg-yield-guild-games",
-                        "run_id": "c07a9648-0a2c-41f2-8ee8-d06ea51589f3",
-                        "changed": {
-                            "amount": {"from": 3.3262150104102, "to": 3.3265154725224},
-                            "attributes.rank": {"from": 145, "to": 144},
-                        },
-                        "record": RECORD_EXAMPLE,
-                    }
-                ],
-                "pagination": {
-                    "limit": 1,
-                    "next_cursor": "Adc1pY7Eo3Q5ODg4IDIwMjYtMTEtMjEgMTI6Mzc6MTQuMzE2OTAyKzAwEkVw1F3b7qA",
-                    "has_more": True,
-                },
-                "meta": META_EXAMPLE,
-            }
-        }
-    }
+    model_config = {"json_schema_extra": {"example": EXAMPLES["changes"]}}
 
 
 class RawRecord(BaseModel):
@@ -146,58 +126,4 @@ class Lineage(BaseModel):
     pagination: Pagination
     meta: Meta
 
-    model_config = {
-        "json_schema_extra": {
-            "example": {
-                "data": {
-                    "record": RECORD_EXAMPLE,
-                    "raw": {
-                        "raw_id": 1415,
-                        "bytes": 83,
-                        "encoding": "utf-8",
-                        "payload": '{"id":"ygg-yield-guild-games","name":"Yield Guild Games","symbol":"YGG",'
-                        '"rank":144}',
-                    },
-                    "document": {
-                        "id": 31,
-                        "location": "http://127.0.0.1:8900/coinpaprika/v1/tickers",
-                        "position": 143,
-                        "sha256": "5f1d7c3f9a0f6cf3d2a5e02f0b3a35f7b8a2c5f1a45b3fd1c0f4b5de8d3a7c21",
-                        "bytes": 141022,
-                        "records": 250,
-                        "fetched_at": "2026-11-21T12:37:13.902211Z",
-                        "headers": {"etag": '"6d82cb"'},
-                        "context": {},
-                        "partition_key": "2026-11-21",
-                        "run_id": "c07a9648-0a2c-41f2-8ee8-d06ea51589f3",
-                    },
-                    "contract_version": 1,
-                    "rejected": None,
-                    "run": {
-                        "run_id": "c07a9648-0a2c-41f2-8ee8-d06ea51589f3",
-                        "status": "success",
-                        "started_at": "2026-11-21T12:37:12.551201Z",
-                        "finished_at": "2026-11-21T12:37:14.402132Z",
-                        "url": "/runs/c07a9648-0a2c-41f2-8ee8-d06ea51589f3",
-                        "dagster_url": "http://127.0.0.1:3000/runs/c07a9648-0a2c-41f2-8ee8-d06ea51589f3",
-                    },
-                    "versions": [
-                        {
-                            "at": "2026-11-21T12:37:14.316902Z",
-                            "change": "update",
-                            "changed": {"amount": {"from": 3.3262150104102, "to": 3.3265154725224}},
-                            "content_hash": "f28741821801eb9de59fc9ebeb5a200e",
-                            "raw_id": 1415,
-                            "run_id": "c07a9648-0a2c-41f2-8ee8-d06ea51589f3",
-                        }
-                    ],
-                },
-                "pagination": {
-                    "limit": 1,
-                    "next_cursor": "AbwYJ1Wq2Vv4ODg4IDIwMjYtMTEtMjEgMTI6Mzc6MTQuMzE2OTAyKzAwh0J1Yw9rXm0",
-                    "has_more": True,
-                },
-                "meta": META_EXAMPLE,
-            }
-        }
-    }
+    model_config = {"json_schema_extra": {"example": EXAMPLES["lineage"]}}
