@@ -72,9 +72,11 @@ async def read_data(request: Request) -> Response:
         following,
         past=chosen.as_of is not None,
     )
-    read_at = request.scope["state"].get("attributes_version", version)
-    if read_at != version or pagination.get("total_is") == "estimated":
-        # A contract may have changed between its reading and the page's; an estimate may change any time
+    read_at = request.scope["state"].get("attributes_version")
+    past_of_contract = read_at is not None and chosen.as_of is not None
+    if read_at not in {None, version} or past_of_contract or pagination.get("total_is") == "estimated":
+        # A contract may have changed between its reading and the page's, and may change what the past is
+        # asked for; an estimate may change any time
         answer.version = answer.etag = None
     return answer
 

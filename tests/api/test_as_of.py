@@ -18,6 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
+from kasparro_api.data import selection
+from kasparro_api.data.selection import Selection
 from kasparro_pipeline.warehouse.history import CHANGE_LOCK
 from tests.api import model
 from tests.api.test_changes import mark, put
@@ -217,6 +219,14 @@ def test_a_time_that_is_none_is_refused(service: Service, sent: str | list[str])
     assert answer.json()["errors"][0]["parameter"] == "as_of"
 
 
+@pytest.mark.parametrize("sort", ["-published_at", "amount", "title"])
+def test_the_present_is_asked_without_a_look_at_the_history(sort: str) -> None:
+    statement = selection.page(Selection(sort=sort), limit=10).text  # type: ignore[arg-type]
+    assert "unified_history" not in statement
+    assert "unified_change" not in statement
+    assert "unified_history" in selection.page(Selection(as_of=datetime.now(UTC)), limit=10).text
+
+
 def test_a_cursor_belongs_to_its_time(service: Service) -> None:
     for number in range(3):
         put(service.warehouse, f"page-{number}")
@@ -239,6 +249,13 @@ def test_an_answer_about_the_past_stays_the_same_and_so_does_its_etag(service: S
         assert second.status_code == 304
         assert service.get(path, as_of=moment).json()["data"] == first.json()["data"]
         assert service.get(path).headers["ETag"] != first.headers["ETag"]
+
+
+def test_what_a_contract_has_a_say_in_has_no_etag_that_stays(declared: Service) -> None:
+    moment = written(now_of(declared))
+    answer = declared.get("/data", **{"as_of": moment, "attributes.rank.gt": 1})
+    assert answer.status_code == 200
+    assert "ETag" not in answer.headers
 
 
 def test_an_answer_waits_for_a_commit_that_is_dated_already(service: Service) -> None:

@@ -173,6 +173,21 @@ def test_what_nobody_could_see_is_not_told(service: Service) -> None:
     assert newest(service) != start
 
 
+def test_a_record_that_is_changed_and_removed_at_once_is_only_deleted(service: Service) -> None:
+    record = put(service.warehouse, "at once")
+    for statement in ("delete from kasparro.unified_record where id = %s", None):
+        start = newest(service)
+        with service.warehouse.transaction():
+            put(service.warehouse, "at once", title="x")
+            if statement:
+                service.warehouse.execute(statement, [record])
+            else:
+                service.warehouse.execute("truncate kasparro.unified_record")
+        found = [event for event in events(service, start) if event["source_id"] == "at once"]
+        assert [(event["change"], event["id"]) for event in found] == [("delete", record)]
+        record = put(service.warehouse, "at once")
+
+
 def test_a_table_that_was_emptied_is_a_delete_of_each(service: Service) -> None:
     keys = {f"emptied-{number}" for number in range(3)}
     for key in keys:
