@@ -220,8 +220,8 @@ def test_a_time_that_is_none_is_refused(service: Service, sent: str | list[str])
 
 
 @pytest.mark.parametrize("sort", ["-published_at", "amount", "title"])
-def test_the_present_is_asked_without_a_look_at_the_history(sort: str) -> None:
-    statement = selection.page(Selection(sort=sort), limit=10).text  # type: ignore[arg-type]
+def test_the_present_is_asked_without_a_look_at_the_history(sort: Any) -> None:
+    statement = selection.page(Selection(sort=sort), limit=10).text
     assert "unified_history" not in statement
     assert "unified_change" not in statement
     assert "unified_history" in selection.page(Selection(as_of=datetime.now(UTC)), limit=10).text
