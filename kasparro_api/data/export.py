@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from kasparro_api import problems
 from kasparro_api.answers import negotiated_coding, quality_of
-from kasparro_api.data import selection
+from kasparro_api.data import as_of, selection
 from kasparro_api.data.facets import declared_attributes
 from kasparro_api.data.parameters import ExportParameters
 from kasparro_api.data.requests import read_query
@@ -74,6 +74,7 @@ async def stream(request: Request, file_format: Format) -> Response:
     """
     query = request.scope["query_string"]
     parameters, chosen = read_query(query, ExportParameters, await declared_attributes(request, query))
+    await as_of.settle(request, chosen.as_of)
     ordered = "sort" in parameters.model_fields_set
     statement = selection.export(chosen, file_format, limit=parameters.limit, ordered=ordered)
     exports: Database = request.app.state.exports

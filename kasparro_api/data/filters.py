@@ -140,6 +140,15 @@ def read_time(text: str) -> datetime:
         raise FilterError(message) from None
 
 
+def read_since(text: str) -> datetime | str:
+    """A time, or any other text: a cursor begins with a letter.
+
+    Raises:
+        FilterError: it begins like a time, and is none.
+    """
+    return read_time(text) if text[:1].isdigit() else text
+
+
 def read_number(text: str) -> Decimal:
     """A finite decimal number, exactly.
 

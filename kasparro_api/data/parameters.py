@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
 
 from kasparro_api.data import filters
 from kasparro_api.data.columns import RECORD_COLUMNS
@@ -67,6 +67,17 @@ Time = Annotated[
 Number = Annotated[Decimal | None, _checked(filters.read_number), ONE, WithJsonSchema({"type": "number"})]
 
 
+AsOf = Annotated[
+    Time,
+    Field(
+        description=(
+            "The records as they were at this time (RFC 3339), which must not lie in the future. The same "
+            "question has the same answer for ever."
+        ),
+    ),
+]
+
+
 class Parameters(BaseModel):
     """Unknown parameters are an error."""
 
@@ -123,6 +134,7 @@ class Selecting(Parameters):
             "count as the smallest. `-relevance` needs `q`."
         ),
     )
+    as_of: AsOf = None
     fields: Annotated[str | None, ONE] = Field(
         default=None,
         description=f"Names of the members that a record has, between commas: {', '.join(RECORD_COLUMNS)}.",
@@ -171,6 +183,47 @@ class FacetParameters(Parameters):
     cursor: Annotated[str | None, ONE] = Field(default=None, description=CURSOR)
 
 
+class ChangesParameters(Parameters):
+    """The parameters of `GET /changes`."""
+
+    since: Annotated[
+        datetime | str | None,
+        PlainValidator(filters.read_since),
+        ONE,
+        WithJsonSchema({"type": "string"}),
+    ] = Field(
+        default=None,
+        description=(
+            "`pagination.next_cursor` of a page with the same filters; or a time (RFC 3339): changes at that "
+            "time or later; or `now`: none, but the cursor to go on with. Without it all changes there are."
+        ),
+    )
+    source: Values = Field(
+        description="Name of a source. Repeat it for the changes of any of several.",
+        examples=[["coinpaprika_tickers"]],
+    )
+    limit: Annotated[int, ONE] = Field(
+        default=100,
+        ge=1,
+        le=MAX_LIMIT,
+        description=f"Changes on the page: an integer from 1 to {MAX_LIMIT:,}.",
+    )
+
+
+class LineageParameters(Parameters):
+    """The parameters of `GET /data/{id}/lineage`."""
+
+    limit: Annotated[int, ONE] = Field(
+        default=DEFAULT_LIMIT,
+        ge=1,
+        le=MAX_LIMIT,
+        description=f"Versions on the page: an integer from 1 to {MAX_LIMIT:,}.",
+    )
+    cursor: Annotated[str | None, ONE] = Field(
+        default=None, description="`pagination.next_cursor` of a page of the same record's versions."
+    )
+
+
 class NoParameters(Parameters):
     """A route without parameters: any is an error."""
 
@@ -198,6 +251,7 @@ class RecordParameters(Parameters):
     deleted: Annotated[Literal["exclude", "include"], ONE] = Field(
         default="exclude", description="Whether a deleted record is shown too."
     )
+    as_of: AsOf = None
 
 
 SHORTHANDS: Mapping[str, tuple[str, filters.Operator, filters.Kind]] = {

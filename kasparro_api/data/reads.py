@@ -20,8 +20,8 @@ from kasparro_api import problems
 from kasparro_api.access.guard import confirmed
 from kasparro_api.access.versions import Versions
 from kasparro_api.answers import Answer, to_json
+from kasparro_api.data import as_of, export, facets, paging, selection
 from kasparro_api.data import cursor as cursors
-from kasparro_api.data import export, facets, paging, selection
 from kasparro_api.data.parameters import (
     DataParameters,
     FacetParameters,
@@ -38,13 +38,10 @@ if TYPE_CHECKING:
 
 LARGEST_ID = 2**63 - 1
 RELEASE = release_of("kasparro").encode()
-NO_HISTORY = "The history of records is not kept yet: there is only the present version of each."
 
 
 async def read_data(request: Request) -> Response:
     """A page of records."""
-    if b"as_of" in request.scope["query_string"] and "as_of" in request.query_params:
-        raise no_history()
     wanted = export.wanted_format(request)
     if wanted != "json":
         # Before it begins: a stream that nobody sends would keep its connection
@@ -53,6 +50,7 @@ async def read_data(request: Request) -> Response:
         return await export.stream(request, wanted)
     parameters, chosen = await asked(request, DataParameters)
     after = _position(parameters, chosen)
+    await as_of.settle(request, chosen.as_of)
     result = await _database(request).fetch_text(
         selection.page(chosen, limit=parameters.limit, offset=parameters.offset, after=after)
     )
@@ -68,29 +66,31 @@ async def read_data(request: Request) -> Response:
         {"data": b"[%s]" % b",".join(records), "pagination": to_json(pagination)},  # type: ignore[arg-type]
         version,
         following.following,
+        past=chosen.as_of is not None,
     )
-    read_at = request.scope["state"].get("attributes_version", version)
-    if read_at != version or pagination.get("total_is") == "estimated":
-        # A contract may have changed between its reading and the page's; an estimate may change any time
+    read_at = request.scope["state"].get("attributes_version")
+    past_of_contract = read_at is not None and chosen.as_of is not None
+    if read_at not in {None, version} or past_of_contract or pagination.get("total_is") == "estimated":
+        # A contract may have changed between its reading and the page's, and may change what the past is
+        # asked for; an estimate may change any time
         answer.version = answer.etag = None
     return answer
 
 
 async def read_record(request: Request) -> Response:
     """One record."""
-    text = request.scope["path"].rpartition("/")[2]
     parameters, chosen = await asked(request, RecordParameters)
-    digits = text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_ID))
-    record_id = int(text) if digits else None
-    if record_id is None or record_id > LARGEST_ID:
-        raise _no_record(f"`{text[:100]}` is no id: an id is a whole number such as 42.")
-    result = await _database(request).fetch_text(selection.record(record_id, chosen.fields))
+    record_id = record_id_of(request.scope["path"].rpartition("/")[2])
+    await as_of.settle(request, chosen.as_of)
+    result = await _database(request).fetch_text(selection.record(record_id, chosen))
     if not result.ntuples:
-        raise _no_record(f"No record has the id {record_id}.")
+        verb = "has" if chosen.as_of is None else "then had"
+        raise no_record(f"No record {verb} the id {record_id}.")
     if result.get_value(0, 2) is not None and parameters.deleted == "exclude":
-        raise _no_record(f"The record {record_id} was deleted. `deleted=include` shows it.")
+        raise no_record(f"The record {record_id} was deleted. `deleted=include` shows it.")
+    members = {"data": result.get_value(0, 0) or b""}
     return versioned(
-        request, {"data": result.get_value(0, 0) or b""}, _version(request, result.get_value(0, 1))
+        request, members, _version(request, result.get_value(0, 1)), past=chosen.as_of is not None
     )
 
 
@@ -119,11 +119,6 @@ async def read_categories(request: Request) -> Response:
     return versioned(request, members, _version(request, result.get_value(0, 3)), following.following)
 
 
-async def read_later(request: Request) -> Response:  # noqa: ARG001 - the same for every request
-    """What needs the history of records."""
-    raise no_history()
-
-
 async def asked(request: Request, model: type[P]) -> tuple[P, Selection]:
     """The parameters of a request, and the selection that they make.
 
@@ -136,12 +131,23 @@ async def asked(request: Request, model: type[P]) -> tuple[P, Selection]:
 
 
 def versioned(
-    request: Request, members: Mapping[str, bytes], version: str, following: str | None = None
+    request: Request,
+    members: Mapping[str, bytes],
+    version: str,
+    following: str | None = None,
+    *,
+    past: bool = False,
 ) -> Answer:
-    """An answer that was made from one version of the data, and that clients and caches can ask for again."""
+    """An answer that was made from one version of the data, and that clients and caches can ask for again.
+
+    One about the past stays as it is, whatever the version.
+    """
     path, query = request.scope["path"], request.scope["query_string"]
     identity = RELEASE + path.encode() + b"?" + query  # another release may write the same data otherwise
     digest = hashlib.blake2b(identity, digest_size=8).hexdigest()
+    if past:
+        headers = {"Cache-Control": "private, no-cache"}
+        return Answer(members, headers, etag=f"past-{digest}", following=following)
     return Answer(
         members,
         {
@@ -160,11 +166,6 @@ def _changed_at(version: str) -> str:
     """The time in a version of the data, as a header says it (RFC 9110, 5.6.7)."""
     moment = datetime.fromtimestamp(int(version.rpartition("-")[2]) // 1_000_000, UTC)
     return format_datetime(moment, usegmt=True)
-
-
-def no_history() -> problems.ProblemError:
-    """What is answered where the history of records would be."""
-    return problems.ProblemError(HTTPStatus.NOT_FOUND, "There is no history", NO_HISTORY, kind="no-history")
 
 
 async def _total(request: Request, count: str, chosen: Selection) -> dict[str, object]:
@@ -208,7 +209,20 @@ def _place(result: PGresult, row: int, *, key: int, number: int) -> cursors.Posi
     return cursors.Position(_text(result.get_value(row, key)), int(_text(result.get_value(row, number))))
 
 
-def _no_record(detail: str) -> problems.ProblemError:
+def record_id_of(text: str) -> int:
+    """The id that a part of a path names.
+
+    Raises:
+        ProblemError: it is no id; 404.
+    """
+    digits = text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_ID))
+    if not digits or int(text) > LARGEST_ID:
+        raise no_record(f"`{text[:100]}` is no id: an id is a whole number such as 42.")
+    return int(text)
+
+
+def no_record(detail: str) -> problems.ProblemError:
+    """The answer where there is no record."""
     return problems.ProblemError(HTTPStatus.NOT_FOUND, "There is no such record", detail, kind="no-record")
 
 

@@ -83,9 +83,10 @@ def _read(query: bytes, model: type[P], attributes: Mapping[str, Kind]) -> tuple
             deleted=parameters.deleted,
             sort=parameters.sort,
             fields=_fields(parameters.fields, errors),
+            as_of=parameters.as_of,
         )
     elif isinstance(parameters, RecordParameters):
-        selection = Selection(fields=_fields(parameters.fields, errors))
+        selection = Selection(fields=_fields(parameters.fields, errors), as_of=parameters.as_of)
     if errors:
         raise ParametersError(errors, _known(model, attributes))
     return parameters, selection

@@ -8,12 +8,14 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from kasparro_api.access.lane import Endpoint
-from kasparro_api.data import reads, shapes
+from kasparro_api.data import changes, history_shapes, lineage, reads, shapes
 from kasparro_api.data.parameters import (
     SUFFIXES,
+    ChangesParameters,
     DataParameters,
     ExportParameters,
     FacetParameters,
+    LineageParameters,
     NoParameters,
     Parameters,
     RecordParameters,
@@ -67,6 +69,8 @@ _EXAMPLES: dict[str, object] = {
     "deleted": "include",
     "sort": "-updated_at",
     "fields": "id,title,amount",
+    "as_of": "2026-11-21T12:37:00Z",
+    "since": "2026-11-21T12:37:00Z",
     "limit": 100,
     "offset": 20,
     "count": "exact",
@@ -101,6 +105,7 @@ _RECORD_ID = {
 _BAD_CURSOR: Responses = {400: {"model": Problem, "description": "The cursor is damaged or of another list."}}
 _NOT_ACCEPTABLE: Responses = {406: {"model": Problem, "description": "Accept names no format that there is."}}
 _NOT_FOUND: Responses = {404: {"model": Problem, "description": "There is no such record."}}
+_NO_HISTORY: Responses = {404: {"model": Problem, "description": "`as_of` lies before the history."}}
 _VERSION = ("ETag", "Last-Modified")
 _NOT_MODIFIED: Responses = {
     304: {"description": "The client has this answer: `If-None-Match` named it.", **answer_headers(*_VERSION)}
@@ -144,9 +149,9 @@ _add(
     DataParameters,
     summary="Records, newest first",
     description=(
-        "The current version of every record, in pages. Go on with `cursor=` the page's "
-        "`pagination.next_cursor`, or follow the header `Link`: records that stay are met exactly once, "
-        f"whatever comes and goes meanwhile.\n\n{SUFFIXES}\n"
+        "The current version of every record, or with `as_of` the one of that time, in pages. Go on with "
+        "`cursor=` the page's `pagination.next_cursor`, or follow the header `Link`: records that stay are "
+        f"met exactly once, whatever comes and goes meanwhile.\n\n{SUFFIXES}\n"
         "With `Accept: application/x-ndjson` or `text/csv` the answer is the whole selection as a file."
     ),
     responses={
@@ -156,6 +161,7 @@ _add(
             "content": {media_type: {"schema": {"type": "string"}} for media_type, *_ in _EXPORTS.values()},
             **answer_headers(*_VERSION, "Link"),
         },
+        **_NO_HISTORY,
         **_NOT_ACCEPTABLE,
         **_NOT_MODIFIED,
         **_BAD_CURSOR,
@@ -173,7 +179,8 @@ for _extension, (_media_type, _more, _example) in _EXPORTS.items():
                 "content": {_media_type: {"schema": {"type": "string"}, "example": _example}},
                 "description": "The file.",
                 **answer_headers("Content-Disposition"),
-            }
+            },
+            **_NO_HISTORY,
         },
         name=f"read_data_{_extension}",
         response_class=Response,
@@ -183,7 +190,10 @@ _add(
     reads.read_record,
     RecordParameters,
     summary="One record",
-    description="The current version of the record with this id. One that was deleted is shown on request.",
+    description=(
+        "The current version of the record with this id, or the one of the time `as_of`. One that was "
+        "deleted is shown on request."
+    ),
     responses={
         200: {"model": shapes.OneRecord, "description": "The record.", **answer_headers(*_VERSION)},
         **_NOT_MODIFIED,
@@ -214,9 +224,39 @@ _add(
         **_BAD_CURSOR,
     },
 )
-# Their place is kept; they answer 404 until there is a history
-for _path in ("/data/{id}/lineage", "/changes"):
-    router.add_api_route(_path, reads.read_later, methods=["GET"], include_in_schema=False)
+_add(
+    "/data/{id}/lineage",
+    lineage.read_lineage,
+    LineageParameters,
+    summary="Where a record came from",
+    description=(
+        "The raw payload exactly as received, its document, the contract that it kept, the run that wrote "
+        "the record, and the versions that the record had, newest first, with what changed in each. A record "
+        "that was deleted is shown too; one that was withdrawn, with the last payload that it had."
+    ),
+    responses={
+        200: {"model": history_shapes.Lineage, "description": "The lineage.", **answer_headers("Link")},
+        **_BAD_CURSOR,
+        **_NOT_FOUND,
+    },
+)
+_add(
+    "/changes",
+    changes.read_changes,
+    ChangesParameters,
+    summary="Changes of records, in order",
+    description=(
+        "Inserts, updates and deletes in the order in which they came to light. Store "
+        "`pagination.next_cursor`, which is always given, with what was made of the page, and send it as "
+        "`since` for the next one: so no change is missed or met twice, however often either side is "
+        "stopped. An empty page says that there is nothing new yet. The changes of one batch have the same "
+        "`at` and are ordered by `id`; a record that comes back after a delete is an insert."
+    ),
+    responses={
+        200: {"model": history_shapes.Changes, "description": "A page of changes.", **answer_headers("Link")},
+        **_BAD_CURSOR,
+    },
+)
 
 SHORT_WAY: dict[str, Endpoint] = {
     "/data": reads.read_data,

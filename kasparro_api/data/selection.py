@@ -5,14 +5,17 @@ Column names come from the warehouse's table, and every value is bound.
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from math import prod
 
 from psycopg import sql
 
 from kasparro_api.access.versions import VERSIONS
+from kasparro_api.data import as_of
 from kasparro_api.data.columns import RECORD_COLUMNS, SERVED
+from kasparro_api.data.conditions import Named, Values, condition
 from kasparro_api.data.cursor import Position
-from kasparro_api.data.filters import COMPARISONS, Filter
+from kasparro_api.data.filters import Filter
 from kasparro_api.data.parameters import Deleted
 from kasparro_api.sql import Statement
 from kasparro_api.wire import Numbered, TextStatement
@@ -21,7 +24,6 @@ from kasparro_pipeline.warehouse.tables import AMOUNT_SORT, NEWEST_SORT, PUBLISH
 _UNIFIED = f"{SCHEMA}.unified_record"
 _VERSIONS = f"{SCHEMA}.data_version"
 _VERSION = VERSIONS.as_string()
-_OPERATORS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _SORTS = {
     "published_at": (PUBLISHED_SORT, "timestamptz"),
     "updated_at": ("updated_at", "timestamptz"),
@@ -29,15 +31,6 @@ _SORTS = {
     "title": (TITLE_SORT, "text"),
 }
 """Per sort its expression, which an index leads with, and the type that a cursor's text is read as."""
-_YEAR = r"(?!0000)\d{4}"
-_LEAP_YEAR = r"(?!0000)(\d\d(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)"
-_DAY = (
-    rf"({_YEAR}-((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)|02-(0[1-9]|1\d|2[0-8]))"
-    rf"|{_LEAP_YEAR}-02-29)"
-)
-_CLOCK = r"[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d([.]\d{1,6})?)?(Z|[+-](0\d|1[0-4]):[0-5]\d)?"
-_TIME = f"^{_DAY}({_CLOCK})?$"
-"""The days and times that PostgreSQL takes: one that it does not take would fail a whole list."""
 _DELETED = {"exclude": "deleted_at is null", "include": None, "only": "deleted_at is not null"}
 MAX_WALKS = 1000
 """Walks of an index that one page may take; beyond it the longest list of values is an ordinary filter."""
@@ -54,6 +47,8 @@ class Selection:
     deleted: Deleted = "exclude"
     sort: str = "-published_at"
     fields: tuple[str, ...] = RECORD_COLUMNS
+    as_of: datetime | None = None
+    """When the records were as they are wanted; None: now."""
 
     def identity(self) -> dict[str, list[str]]:
         """What a cursor is bound to: the filters and the order, as texts."""
@@ -67,19 +62,9 @@ class Selection:
             found["deleted"] = [self.deleted]
         if self.sort != "-published_at":
             found["sort"] = [self.sort]
+        if self.as_of is not None:
+            found["as_of"] = [self.as_of.isoformat()]
         return found
-
-
-class _Named(dict[str, object]):
-    """The values bound to a `Statement`, and their placeholders."""
-
-    def bind(self, value: object) -> str:
-        name = f"p{len(self)}"
-        self[name] = value
-        return f"%({name})s"
-
-
-Values = _Named | Numbered
 
 
 def page(
@@ -104,23 +89,25 @@ def page(
     return TextStatement(text, values, prepare=not offset and _plans_alike(selection))
 
 
-def record(record_id: int, fields: Sequence[str]) -> TextStatement:
+def record(record_id: int, selection: Selection) -> TextStatement:
     """One row `(record as JSON, versions, when it was deleted)`, or none."""
+    values = Numbered()
+    wanted = values.bind(record_id)
     text = (
-        f"select (select row_to_json(record) from (select {_members(fields)}) record), {_VERSION}, deleted_at"
-        f" from {_UNIFIED} where id = $1"
+        f"select (select row_to_json(record) from (select {_members(selection.fields)}) record), {_VERSION},"
+        f" deleted_at from {_table(selection, values)} where id = {wanted}"
     )
-    return TextStatement(text, (record_id,), prepare=True)
+    return TextStatement(text, values, prepare=selection.as_of is None)
 
 
 def export(selection: Selection, file_format: str, *, limit: int | None, ordered: bool) -> Statement:
     """A COPY of the records as `ndjson` or `csv`."""
-    values = _Named()
+    values = Named()
     where = _where(selection, values)
     tail = f" order by {_order(_sort_key(selection, values), selection)}" if ordered else ""
     tail += f" limit {values.bind(limit)}" if limit is not None else ""
     # Ordered before the members are made: an order by a member would be by its text
-    found = f"(select * from {_UNIFIED}{where}{tail}) found"
+    found = f"(select * from {_table(selection, values)}{where}{tail}) found"
     if file_format == "ndjson":
         # JSON holds no raw control character, so that nothing of it is quoted or doubled
         rows = f"select row_to_json(r) from (select {_members(selection.fields)} from {found}) r"
@@ -134,13 +121,13 @@ def export(selection: Selection, file_format: str, *, limit: int | None, ordered
 
 def count(selection: Selection) -> Statement:
     """One row with the number of records."""
-    values = _Named()
+    values = Named()
     if _is_kept(selection):
         number = {"exclude": "records", "include": "records + deleted", "only": "deleted"}[selection.deleted]
-        conditions = " and ".join(_condition(item, values) for item in selection.filters) or "true"
+        conditions = " and ".join(condition(item, values) for item in selection.filters) or "true"
         text = f"select coalesce(sum({number}), 0)::bigint from {_VERSIONS} where {conditions}"
     else:
-        text = f"select count(*) from {_UNIFIED}{_where(selection, values)}"
+        text = f"select count(*) from {_table(selection, values)}{_where(selection, values)}"
     return Statement(_sql(text), values)
 
 
@@ -148,27 +135,34 @@ def estimate(selection: Selection) -> Statement | None:
     """One row with the planner's estimate as EXPLAIN's JSON; None where the exact number is at hand."""
     if _is_kept(selection):
         return None
-    values = _Named()
-    text = f"explain (format json) select from {_UNIFIED}{_where(selection, values)}"
+    values = Named()
+    table = _table(selection, values)
+    text = f"explain (format json) select from {table}{_where(selection, values)}"
     return Statement(_sql(text), values)
 
 
 def _is_kept(selection: Selection) -> bool:
     """Whether the trigger on the table keeps the number: per source and kind."""
     plain = all(item.operator == "any" and item.column in {"source", "kind"} for item in selection.filters)
-    return plain and selection.search is None
+    return plain and selection.search is None and selection.as_of is None
+
+
+def _table(selection: Selection, values: Values) -> str:
+    """What stands behind `from`: the table as it is, or as it was."""
+    if selection.as_of is None:
+        return _UNIFIED
+    return as_of.table(values.bind(selection.as_of))
 
 
 def _rows(selection: Selection, values: Values, *, after: Position | None, most: int, skip: int) -> str:
     """The rows of a page with their sort key."""
+    if selection.as_of is not None:
+        return _past_rows(selection, values, after=after, most=most, skip=skip)
     lists = _lists(selection, values)
     key = _sort_key(selection, values)
     conditions = [f"{column} = wanted_{column}.value" for column in lists]
     if after is not None:
-        sign = "<" if selection.sort.startswith("-") else ">"
-        type_ = _SORTS.get(selection.sort.removeprefix("-"), ("", "real"))[1]
-        place = f"({values.bind(after.sort_key)}::{type_}, {values.bind(after.id)})"
-        conditions.append(f"({key}, id) {sign} {place}")
+        conditions.append(_behind(after, key, selection, values))
     where = _where(selection, values, *conditions, lists=lists)
     # A literal: with a bound limit the planner expects a tenth of all rows, and plans anew each time
     wanted = most + skip if lists else most
@@ -184,6 +178,24 @@ def _rows(selection: Selection, values: Values, *, after: Position | None, most:
         )
         return f"select record.*, sort_key from ({found}) found join {_UNIFIED} record using (id)"
     return f"{rows} offset {skip:d}" if skip else rows
+
+
+def _past_rows(selection: Selection, values: Values, *, after: Position | None, most: int, skip: int) -> str:
+    """The same of the table as it was: the page of each of its parts, so that the walk of an index ends."""
+    key = _sort_key(selection, values)
+    behind = [] if after is None else [_behind(after, key, selection, values)]
+    tail = f"{_where(selection, values, *behind)} order by {_order(key, selection)} limit {most + skip:d}"
+    parts = as_of.parts(values.bind(selection.as_of))
+    rows = " union all ".join(f"(select *, {key} as sort_key from {part}{tail})" for part in parts)
+    order = _order("sort_key", selection)
+    return f"select * from ({rows}) past order by {order} limit {most:d} offset {skip:d}"
+
+
+def _behind(after: Position, key: str, selection: Selection, values: Values) -> str:
+    """The condition that leaves the rows behind a place."""
+    sign = "<" if selection.sort.startswith("-") else ">"
+    type_ = _SORTS.get(selection.sort.removeprefix("-"), ("", "real"))[1]
+    return f"({key}, id) {sign} ({values.bind(after.sort_key)}::{type_}, {values.bind(after.id)})"
 
 
 def _lists(selection: Selection, values: Values) -> dict[str, str]:
@@ -218,13 +230,14 @@ def _where(selection: Selection, values: Values, *more: str, lists: Container[st
     """The conditions of a selection, without those that `lists` stands for, and `more`."""
     published = _published(selection)
     conditions = [
-        _condition(item, values, published)
+        condition(item, values, published)
         for item in selection.filters
         if not (item.operator == "any" and item.column in lists)
     ]
     # A kind that there is not would be looked for to the end of an index
     kinds = [item for item in selection.filters if item.operator == "any" and item.column == "kind"]
-    conditions += [_kind_exists(item, selection, values) for item in kinds]
+    if selection.as_of is None:
+        conditions += [_kind_exists(item, selection, values) for item in kinds]
     if selection.search is not None:
         conditions.append(f"search @@ websearch_to_tsquery('english', {values.bind(selection.search)})")
     if deleted := _DELETED[selection.deleted]:
@@ -246,39 +259,6 @@ def _published(selection: Selection) -> str:
     """The expression by which records are the newest: the one of the index that serves the selection."""
     led = any(item.operator == "any" and item.column in {*_LED_BY, "kind"} for item in selection.filters)
     return PUBLISHED_SORT if led or selection.deleted == "only" else NEWEST_SORT
-
-
-def _condition(item: Filter, values: Values, published: str = PUBLISHED_SORT) -> str:
-    attribute = item.column.startswith("attributes.")
-    value = _attribute(item, values) if attribute else sql.Identifier(item.column).as_string()
-    if item.operator == "is_null":
-        return f"{value} is null" if item.values[0] else f"{value} is not null"
-    if item.operator == "overlap":
-        return f"tags && {values.bind(list(item.values))}::text[] and tags <> '{{}}'"
-    if item.operator in COMPARISONS:
-        # The expression that an index has; in it a record without a value is below all that have one
-        indexed = {"published_at": published, "amount": AMOUNT_SORT}
-        value = indexed.get(item.column, f'{value} collate "C"' if item.kind == "text" else value)
-        has_value = item.column in indexed and item.operator[0] == "l"
-        known = f" and {value} > '-infinity'" if has_value else ""
-        return f"{value} {_OPERATORS[item.operator]} {values.bind(item.values[0])}{known}"
-    if item.operator == "ne":
-        return f"{value} is distinct from {values.bind(item.values[0])}"
-    if len(item.values) == 1:  # an index that the column leads keeps its order only for one value
-        return f"{value} = {values.bind(item.values[0])}"
-    return f"{value} = any({values.bind(list(item.values))})"
-
-
-def _attribute(item: Filter, values: Values) -> str:
-    """An attribute as a value of its kind; null where an older contract left one of another kind."""
-    name = values.bind(item.column.removeprefix("attributes."))
-    text = f"(attributes ->> {name}::text)"
-    if item.operator == "is_null" or item.kind in {"text", "json"}:
-        return text
-    if item.kind == "time":
-        return f"case when {text} ~ '{_TIME}' then {text}::timestamptz end"
-    kind, type_ = ("boolean", "boolean") if item.kind == "boolean" else ("number", "numeric")
-    return f"case jsonb_typeof(attributes -> {name}::text) when '{kind}' then {text}::{type_} end"
 
 
 def _sort_key(selection: Selection, values: Values) -> str:
@@ -320,7 +300,7 @@ def _plans_alike(selection: Selection) -> bool:
 
     With any other filter the best plan depends on the values, and a plan for all of them can walk everything.
     """
-    if selection.search is not None or selection.deleted != "exclude":
+    if selection.search is not None or selection.deleted != "exclude" or selection.as_of is not None:
         return False
     if any(item.operator != "any" or len(item.values) != 1 for item in selection.filters):
         return False

@@ -26,6 +26,13 @@ class PipelineSettings(BaseSettings):
         validation_alias="KASPARRO_AUTOMATION",
         description="Whether schedules and sensors start switched on.",
     )
+    api_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^@\s]+$",
+        validation_alias="KASPARRO_API_URL",
+        description="The read API's address in links from Dagster's pages to records and runs. "
+        "Unset: no links. `kasparro up` sets it.",
+    )
     log_format: Literal["text", "json"] = Field(
         default="text",
         validation_alias="KASPARRO_LOG_FORMAT",

@@ -92,6 +92,7 @@ def shared_environment(settings: StackSettings, databases: Databases) -> dict[st
         "KASPARRO_UPSTREAM": settings.upstream,
         "KASPARRO_SANDBOX_URL": settings.address(settings.sandbox_port),
         "KASPARRO_DAGSTER_URL": settings.address(settings.dagster_port),
+        "KASPARRO_API_URL": settings.address(settings.api_port),
         "KASPARRO_LOG_FORMAT": settings.log_format,
     }
 

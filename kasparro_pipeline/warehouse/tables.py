@@ -168,6 +168,7 @@ unified_record = Table(
     _now("first_seen_at"),
     _now("updated_at"),
     Column("deleted_at", DateTime(timezone=True)),
+    Column("changed_in", BigInteger, nullable=False, server_default=text("kasparro.this_change()")),
     Column("search", TSVECTOR, Computed(SEARCH_VECTOR, persisted=True), comment="words of title and summary"),
     UniqueConstraint("source", "source_id"),
 )

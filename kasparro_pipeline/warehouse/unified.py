@@ -97,7 +97,8 @@ restored as (
 ),
 deleted as (
     update {unified} u
-    set deleted_at = now(), updated_at = now(), epoch = 0, version = '-Infinity', raw_id = 0
+    set deleted_at = now(), updated_at = now(), epoch = 0, version = '-Infinity', raw_id = 0,
+        run_id = %(run_id)s
     from gone g where u.id = g.id and not exists (select from newest n where n.id = g.id) returning u.id
 )
 select (select count(*) from restored), (select count(*) from deleted)

@@ -15,6 +15,7 @@ SAID_IN_WORDS = (
     "Not together with `cursor`",
     "needs `q`",
     "Only together with `source`",
+    "must not lie in the future",  # of `as_of`
     "unknown: ",  # a name in `fields`: the description lists them
 )
 

@@ -175,25 +175,6 @@ def test_an_unknown_extension_is_404(service: Service, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path",
-    [
-        "/data/1/lineage",
-        "/changes",
-        "/changes?since=2026-11-01",
-        "/data?as_of=2026-11-01",
-        "/api/v1/changes",
-        "/data.csv?as_of=2026-11-01",
-        "/data.json?as_of=2026-11-01",
-    ],
-)
-def test_what_needs_a_history_is_404_and_says_so(service: Service, path: str) -> None:
-    response = service.get(path)
-    assert response.status_code == 404
-    assert response.headers["Content-Type"] == "application/problem+json"
-    assert response.json()["type"] == "urn:kasparro:problem:no-history"
-
-
-@pytest.mark.parametrize(
     "number", ["0", "-1", "x", "1.0", "9" * 19, "9" * 30, "9" * 5000, "%00", "\u0661", "+1", ""]
 )
 def test_an_id_that_there_is_not_is_404(service: Service, number: str) -> None:

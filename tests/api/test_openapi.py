@@ -32,6 +32,7 @@ WATCHING = {"/health", "/health/ready", "/metrics"}
 QUERIES = {
     "/data": "source=coinpaprika_tickers&limit=1&count=exact",
     "/categories": "limit=2",
+    "/changes": "source=coinpaprika_tickers&limit=1",
     "/runs": "limit=1",
 }
 """What some examples were answers to."""
@@ -77,9 +78,9 @@ def parts(node: Any, name: str) -> Iterator[Any]:
 
 
 def members(value: Any) -> Any:
-    """The names in a JSON value, without its plain values; the free ones of attributes count as one."""
+    """The names in a JSON value, without its plain values; free ones (of attributes, say) count as one."""
     if isinstance(value, dict):
-        return {name: name == "attributes" or members(part) for name, part in value.items()}
+        return {name: name in {"attributes", "changed"} or members(part) for name, part in value.items()}
     if isinstance(value, list):
         return [members(value[0])] if value else []
     return None

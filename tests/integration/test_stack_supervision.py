@@ -135,6 +135,7 @@ def test_a_stack_beside_other_commands_and_a_child_that_ends(stack: Stack) -> No
         "DAGSTER_HOME",
         "KASPARRO_SANDBOX_URL",
         "KASPARRO_DAGSTER_URL",
+        "KASPARRO_API_URL",
     } <= set(exported)
     assert groups.MARK not in exported
 
