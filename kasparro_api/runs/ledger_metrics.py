@@ -3,6 +3,7 @@
 A scrape reads the totals of each source and its last finished run, never the ledger as a whole.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -65,7 +66,7 @@ def families(rows: Iterable[Sequence[Any]]) -> Iterator[Metric]:
         )
     ]
     for source, changes, seconds, *figures in rows:
-        for change, value in sorted(changes.items()):
+        for change, value in sorted(json.loads(changes).items()):
             drift.add_metric([source, change], value)
         counted = figures[: len(OUTCOMES)]
         ended = figures[len(OUTCOMES) : -len(gauges)]
@@ -83,7 +84,7 @@ def families(rows: Iterable[Sequence[Any]]) -> Iterator[Metric]:
 _STATEMENT = rendered(
     """\
 select source, (
-        select coalesce(json_object_agg(change, events), '{{}}') from {drift} drift
+        select coalesce(json_object_agg(change, events), '{{}}')::text from {drift} drift
         where drift.source = sources.source
     ), coalesce(run_seconds, 0), {outcomes}, {endings},
     coalesce(running, 0), last.seconds, last.rejected_ratio,
