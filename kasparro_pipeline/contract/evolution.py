@@ -27,7 +27,7 @@ MAX_DEPTH: Final = 8
 """Objects nested deeper are one field."""
 
 _CHANGES: Final = {
-    "absent": "removed",
+    "absent": "nullability",
     "missing": "nullability",
     "enum": "enum",
     "timestamp_parsing": "format",
@@ -57,6 +57,8 @@ def evolves(contract: Contract, name: str, rule: str, value: object) -> bool:
     `absent` and `missing` stand for a field that the record does not have, and for one that is null. A value
     that cannot be kept in `attributes` as it is does not evolve.
     """
+    if rule == "absent" and contract.schema_contract.removed == "evolve":
+        return True  # a record alone does not tell whether all lack it
     change = _CHANGES.get(rule)
     if rule == "number_parsing" and contract.type_of(name) == "timestamp":
         change = "format"

@@ -25,7 +25,7 @@ def unique_source_id(source: Source) -> dg.AssetChecksDefinition:
         return dg.AssetCheckResult(
             passed=not doubled,
             description=f"{len(doubled)} keys stand more than once" if doubled else "each key stands once",
-            metadata={"doubled": doubled},
+            metadata={"duplicates": len(doubled), "examples": doubled},
         )
 
     return check
@@ -52,6 +52,8 @@ def freshness(source: Source) -> dg.AssetChecksDefinition:
             if age is not None
             else f"partition {newest} has not landed; materialize it",
             metadata={
+                "age_seconds": age.total_seconds() if age is not None else None,
+                "allowed_seconds": limit.total_seconds(),
                 "newest_partition": newest,
                 "landed_at": landed_at.isoformat() if landed_at else "never",
             },
