@@ -33,6 +33,11 @@ settings.load_profile("kasparro")
 _numbers = itertools.count()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow tests, so that no process is left with all of them at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("stack") is None)
+
+
 def corpus(name: str) -> Path:
     """A file or folder of the shared test material; the test skips where it is absent."""
     path = CORPORA / name

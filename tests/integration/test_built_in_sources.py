@@ -22,7 +22,17 @@ SOURCES = {
     "coinpaprika_ohlcv": None,
     "crypto_news": None,
 }
-CHECKS = {"schema_drift", "every_record_accounted", "unique_source_id", "freshness"}
+CHECKS = {
+    "schema_drift",
+    "volume_anomaly",
+    "every_record_accounted",
+    "rejected_share",
+    "null_rate",
+    "value_distribution",
+    "unique_source_id",
+    "orphans_between_layers",
+    "freshness",
+}
 
 
 @pytest.fixture(autouse=True)
