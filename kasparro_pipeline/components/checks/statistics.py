@@ -20,6 +20,8 @@ RISE = 0.1
 """Of all records: a share of missing values that lies this much above the usual one is unusual."""
 WEEKDAYS = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
 
+TOO_FEW = f"there are no {ENOUGH} earlier partitions to compare with"
+
 _NUMERIC = {"number", "integer"}
 
 
@@ -48,9 +50,7 @@ def volume_anomaly(source: Source) -> dg.AssetChecksDefinition:
         return dg.AssetCheckResult(
             passed=not verdict.is_unusual,
             severity=dg.AssetCheckSeverity.WARN,
-            description=f"{number:,} records; {usual}"
-            if verdict.compared >= ENOUGH
-            else f"{number:,} records; {verdict.compared} earlier partitions are too few to compare with",
+            description=f"{number:,} records; {usual if verdict.compared >= ENOUGH else TOO_FEW}",
             metadata={
                 "records": number,
                 "usual": float(verdict.usual),
@@ -118,7 +118,7 @@ def null_rate(source: Source) -> dg.AssetChecksDefinition:
                 f"{field} is empty in {share:.1%} of the records, usual is {usual:.1%}"
                 for field, share, usual, _ in unusual_ones
             )
-            or "every field is there as often as usual",
+            or _silence(past, "every field is there as often as usual"),
             metadata={
                 "records": measured,
                 "largest_null_rate": max(shares.values(), default=0.0),
@@ -165,7 +165,7 @@ def value_distribution(source: Source) -> dg.AssetChecksDefinition:
                 f"the median of {field} is {value:g}, usual is {usual:g}: a jump by {factor:g}"
                 for field, value, usual, factor in jumped
             )
-            or f"no median has jumped by more than {limit:g}",
+            or _silence(past, f"no median has jumped by more than {limit:g}"),
             metadata={
                 "records": measured,
                 "largest_jump": max((row[3] for row in rows), default=1.0),
@@ -180,6 +180,11 @@ def value_distribution(source: Source) -> dg.AssetChecksDefinition:
         )
 
     return check
+
+
+def _silence(past: Mapping[str, Sequence[Earlier]], good: str) -> str:
+    """What is said where nothing is unusual."""
+    return good if any(len(found) >= ENOUGH for found in past.values()) else TOO_FEW
 
 
 def _exchange(
