@@ -7,17 +7,14 @@ saw leaves nothing out.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 from fastapi import Request, Response
 from psycopg import sql
 
-from kasparro_api import problems
 from kasparro_api.answers import Answer, to_json
 from kasparro_api.data import cursor as cursors
-from kasparro_api.data import differences
+from kasparro_api.data import differences, paging
 from kasparro_api.data.cursor import Position
 from kasparro_api.data.parameters import ChangesParameters
 from kasparro_api.data.requests import read_query
@@ -64,7 +61,7 @@ async def read_changes(request: Request) -> Response:
     return Answer(
         {"data": b"[%s]" % b",".join(events), "pagination": to_json(pagination)},
         {"cache-control": "no-store"},
-        following=_following(request, cursor) if found > shown else None,
+        following=paging.following(request, cursor, "since") if found > shown else None,
     )
 
 
@@ -137,21 +134,8 @@ def _start(since: str | datetime | None, identity: Mapping[str, Sequence[str]]) 
         return cursors.decode(since, identity)
     except cursors.CursorError as error:
         allowed = ChangesParameters.model_fields["since"].description or ""
-        raise problems.ProblemError(
-            HTTPStatus.BAD_REQUEST,
-            "The cursor cannot be used",
-            str(error),
-            kind="invalid-cursor",
-            errors=[problems.parameter_error("since", since, str(error), allowed)],
-        ) from None
+        raise paging.unusable(since, str(error), "since", allowed) from None
 
 
 def _place(time: bytes | None, record_id: bytes | None) -> Position:
     return Position((time or b"").decode(), _WHOLE if record_id is None else int(record_id))
-
-
-def _following(request: Request, cursor: str) -> str:
-    """Path and query of the next page."""
-    pairs = [pair for pair in request.query_params.multi_items() if pair[0] != "since"]
-    path: str = request.scope["raw_path"].decode("latin-1")
-    return f"{path}?{urlencode([*pairs, ('since', cursor)])}"

@@ -39,9 +39,15 @@ def next_page(
     if last is None:
         return NextPage(limit)
     cursor = cursors.encode(last, identity)
-    pairs = [pair for pair in request.query_params.multi_items() if pair[0] not in {"cursor", "offset"}]
+    return NextPage(limit, cursor, following(request, cursor, "cursor"))
+
+
+def following(request: Request, cursor: str, parameter: str) -> str:
+    """Path and query of this request with another cursor as its `parameter`."""
+    replaced = {parameter, "offset"}
+    pairs = [pair for pair in request.query_params.multi_items() if pair[0] not in replaced]
     path: str = request.scope["raw_path"].decode("latin-1")
-    return NextPage(limit, cursor, f"{path}?{urlencode([*pairs, ('cursor', cursor)])}")
+    return f"{path}?{urlencode([*pairs, (parameter, cursor)])}"
 
 
 def start(cursor: str | None, identity: Mapping[str, Sequence[str]]) -> Position | None:
@@ -58,12 +64,14 @@ def start(cursor: str | None, identity: Mapping[str, Sequence[str]]) -> Position
         raise unusable(cursor, str(error)) from None
 
 
-def unusable(cursor: str, reason: str) -> problems.ProblemError:
+def unusable(
+    cursor: str, reason: str, parameter: str = "cursor", allowed: str = CURSOR
+) -> problems.ProblemError:
     """The answer to a cursor that names no place of the list."""
     return problems.ProblemError(
         HTTPStatus.BAD_REQUEST,
         "The cursor cannot be used",
         reason,
         kind="invalid-cursor",
-        errors=[problems.parameter_error("cursor", cursor, reason, CURSOR)],
+        errors=[problems.parameter_error(parameter, cursor, reason, allowed)],
     )

@@ -12,7 +12,8 @@ from typing import Literal
 
 from kasparro_pipeline.contract import fits, formats, renames
 from kasparro_pipeline.contract.fits import Promise
-from kasparro_pipeline.contract.observed import MAX_DEPTH, MAX_KEYS, Field
+from kasparro_pipeline.contract.mapping import MAX_DEPTH
+from kasparro_pipeline.contract.observed import MAX_KEYS, Field
 from kasparro_pipeline.contract.profile import MAX_COLUMNS, Profile
 from kasparro_pipeline.contract.sketch import MAX_VALUES, Place, Seen, Sizes, shown
 from kasparro_pipeline.contract.spec import Contract, Mode

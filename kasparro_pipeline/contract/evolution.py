@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from kasparro_pipeline.contract import types
 from kasparro_pipeline.contract.field_spec import VersionSpec
 from kasparro_pipeline.contract.json_text import to_json
-from kasparro_pipeline.contract.mapping import DOCUMENT_PREFIX
+from kasparro_pipeline.contract.mapping import DOCUMENT_PREFIX, MAX_DEPTH
 from kasparro_pipeline.contract.spec import Contract
 
 UNKNOWN_FIELD: Final = "unknown_field"
@@ -23,8 +23,6 @@ MAX_ADDED_BYTES: Final = 16_384
 """Bytes of JSON that the names and values of these fields may have together."""
 LEFT_OUT: Final = "…"
 """The attribute that counts the fields that were left out."""
-MAX_DEPTH: Final = 8
-"""Objects nested deeper are one field."""
 
 _CHANGES: Final = {
     "absent": "nullability",

@@ -5,6 +5,8 @@ from typing import Any, Final
 
 DOCUMENT_PREFIX = "$document."
 MAX_KEY_LENGTH = 512
+MAX_DEPTH = 8
+"""Objects nested deeper are one field, for the drift check and for what evolves."""
 
 
 class _Missing:

@@ -11,14 +11,12 @@ from decimal import Decimal
 from typing import Any, Self
 
 from kasparro_pipeline.contract import formats
-from kasparro_pipeline.contract.mapping import is_encodable
+from kasparro_pipeline.contract.mapping import MAX_DEPTH, is_encodable
 from kasparro_pipeline.contract.sketch import Place, PlaceOf, Seen, Sizes, Sketch, json_size, shown
 
 MAX_KEYS = 200
 """Different keys of an object inside a record that are told apart: one with more is a mapping, not a set of
 fields, and its values are one field ANY_KEY."""
-MAX_DEPTH = 8
-"""Objects nested deeper are not looked into."""
 MAX_KEY = 200
 """Characters of a key; a longer one is shown with a hash."""
 ANY_KEY = "*"
