@@ -25,6 +25,8 @@ BLOCK = 1024 * 1024
 """Bytes of an upload that are held in memory."""
 STALL_SECONDS = 60
 """A client that sends nothing for as long has gone away."""
+SLOWEST = 10_000
+"""Bytes a second that an upload needs on average, after the first STALL_SECONDS."""
 SETTLED_SECONDS = 5
 """To the sensor, a file that was written a moment ago may still grow; an upload is whole at once."""
 
@@ -145,21 +147,26 @@ def require_size(size: int, limit: int) -> None:
 
 
 async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """What comes, in blocks that are worth a write."""
+    """What comes, in blocks that are worth a write; a client that sends hardly anything is sent away."""
     block = bytearray()
+    size, began = 0, time.monotonic()
     while True:
+        # A client that trickles would hold its place, and a file on the disk, for ever
+        left = began + STALL_SECONDS + size / SLOWEST - time.monotonic()
         try:
-            async with asyncio.timeout(STALL_SECONDS):
+            async with asyncio.timeout(min(STALL_SECONDS, left)):
                 chunk = await anext(chunks, None)
         except TimeoutError:
             raise ProblemError(
                 HTTPStatus.REQUEST_TIMEOUT,
                 "The upload stalled",
-                f"Nothing came for {STALL_SECONDS} s; nothing is kept. Send the file again.",
+                f"{size:,} bytes came within {time.monotonic() - began:.0f} s; nothing is kept. Send the "
+                f"file again: at least {SLOWEST:,} bytes a second, without a pause of {STALL_SECONDS} s.",
                 kind="upload-stalled",
             ) from None
         if chunk is None:
             break
+        size += len(chunk)
         block += chunk
         if len(block) >= BLOCK:
             yield bytes(block)

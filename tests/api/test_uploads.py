@@ -352,6 +352,21 @@ def test_a_client_that_falls_silent_is_not_waited_for(stack: Stack, monkeypatch:
     assert leftovers(stack) == []
 
 
+def test_a_client_that_trickles_is_not_waited_for(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "STALL_SECONDS", 0.5)
+
+    with half_an_upload(stack, new_name()) as connection:
+        connection.settimeout(0.05)
+        deadline, answer = time.monotonic() + 20, b""
+        while not answer and time.monotonic() < deadline:
+            connection.sendall(b"x")
+            with suppress(TimeoutError):
+                answer = connection.recv(100)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+    assert leftovers(stack) == []
+
+
 def test_a_slow_database_takes_nothing_of_the_body(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     # From this moment on, whoever asks the database watches whether the client is still there
     monkeypatch.setattr(database, "PATIENCE", 0)
