@@ -5,6 +5,7 @@ from pathlib import Path
 import dagster as dg
 
 from kasparro_pipeline.components import ledger_sensors, run_log
+from kasparro_pipeline.components.freshness_schedule import build_freshness_schedule
 from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.components.settings import PipelineSettings
 
@@ -12,8 +13,10 @@ from kasparro_pipeline.components.settings import PipelineSettings
 def build_definitions(warehouse: Warehouse) -> dg.Definitions:
     """The sources of `defs/` with a warehouse; a test gives its own."""
     run_log.configure(PipelineSettings().log_format)
+    sources = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
     return dg.Definitions.merge(
-        dg.load_from_defs_folder(path_within_project=Path(__file__).parent),
+        sources,
+        build_freshness_schedule(sources),
         dg.Definitions(
             resources={"warehouse": warehouse},
             sensors=[

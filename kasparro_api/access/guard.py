@@ -75,7 +75,8 @@ class Guard:
             left = self._limit.take(key.id if key else address_of(scope))
             state["headers"] = self._limit.headers(left)  # of the answer, whoever gives it
             if left < 0:
-                await _too_many_requests(Request(scope), self._limit)(scope, receive, send)
+                refusal = await confirmed(scope) or _too_many_requests(Request(scope), self._limit)
+                await refusal(scope, receive, send)
                 return
         needed = None if is_open else self._scope_to_read if reads else _scope_to_write(scope)
         if needed is None or (key is not None and needed in key.scopes):
@@ -89,7 +90,10 @@ class Guard:
         So what is read can tell whether the keys have changed, and the database is asked once.
         """
         key = self._ring.find(token)
-        if key is None or (self._attempts is not None and self._attempts.left(address_of(scope)) <= 0):
+        needed = self._scope_to_read
+        if key is None or (needed is not None and needed not in key.scopes):
+            return None  # a refusal is never given by memory
+        if self._attempts is not None and self._attempts.left(address_of(scope)) <= 0:
             return None
         scope["state"]["confirm"] = partial(self._confirm, scope, token, self._ring.version)
         return key

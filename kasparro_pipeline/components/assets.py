@@ -6,14 +6,13 @@ What a step does is in `steps`; which checks follow is in `checks`.
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from typing import Any
-from urllib.parse import urlencode
 
 import dagster as dg
 
 from kasparro_pipeline.components import quarantine, steps
+from kasparro_pipeline.components.api_links import links_to_api
 from kasparro_pipeline.components.holding import held
 from kasparro_pipeline.components.resources import Warehouse
-from kasparro_pipeline.components.settings import PipelineSettings
 from kasparro_pipeline.components.source import LAYERS, Layer, Source
 from kasparro_pipeline.contract.compiled import compile_contract
 from kasparro_pipeline.contract.spec import COLUMN_TYPES, Contract
@@ -150,7 +149,7 @@ def _contract_columns(contract: Contract) -> Iterator[dg.TableColumn]:
 
 def _metadata(connection: Connection, source: Source, layer: Layer, hold: Hold) -> dict[str, Any]:
     counts = ledger.counts_of(connection, hold)
-    metadata: dict[str, Any] = {**counts, **_links(layer, hold)}
+    metadata: dict[str, Any] = {**counts, **links_to_api(connection, layer, hold)}
     if layer == "raw":
         metadata["dagster/partition_row_count"] = counts["extracted"]
     elif layer == "validated":
@@ -158,16 +157,3 @@ def _metadata(connection: Connection, source: Source, layer: Layer, hold: Hold) 
     else:
         metadata["dagster/row_count"] = unified.count(connection, source.name)
     return metadata
-
-
-def _links(layer: Layer, hold: Hold) -> dict[str, dg.UrlMetadataValue]:
-    """Where the read API shows what the step left, if the API's address is known (P8)."""
-    address = PipelineSettings().api_url
-    if address is None:
-        return {}
-    run = f"{address.rstrip('/')}/runs/{hold.run_id}"
-    links = {"run in the API": dg.MetadataValue.url(run)}
-    if layer == "unified":
-        query = urlencode({"source": hold.source, "run_id": hold.run_id, "deleted": "include"})
-        links["records in the API"] = dg.MetadataValue.url(f"{address.rstrip('/')}/data?{query}")
-    return links

@@ -3,10 +3,14 @@
 What replaying one partition means is in `steps`.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import dagster as dg
 from pydantic import Field
 
 from kasparro_pipeline.components import steps
+from kasparro_pipeline.components.api_links import links_to_api
 from kasparro_pipeline.components.holding import held
 from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.components.source import Source
@@ -45,7 +49,6 @@ def build_replay(source: Source) -> dg.JobDefinition:
         unknown = sorted(set(config.partitions) - set(waiting))
         if unknown:
             context.log.warning("no rejected records in %s", ", ".join(unknown))
-        rows: list[dict[str, str | int]] = []
         refused = []
         for key in waiting:
             if config.partitions and key not in config.partitions:
@@ -54,14 +57,17 @@ def build_replay(source: Source) -> dg.JobDefinition:
                 with held(warehouse, source.name, key, context.run_id, closing=True) as (connection, hold):
                     steps.replay_rejected(connection, hold, source.contract)
                     counts = ledger.counts_of(connection, hold)
+                    links = links_to_api(connection, "unified", hold)
             except dg.Failure as failure:  # a partition that refuses does not keep the others from it
                 refused.append(failure.description or key)
                 continue
-            rows.append({"partition": key, **{name: counts[name] for name in SHOWN}})
-            _tell_dagster(context, source, key, counts)
-        context.add_output_metadata(_report(rows))
+            _tell_dagster(context, source, key, {**counts, **links})
+        # From the ledger: a run that was tried again did a part of it before
+        with warehouse.connect() as connection:
+            report = _report(ledger.of_run(connection, source.name, context.run_id))
         if refused:
-            raise dg.Failure("\n".join(refused), allow_retries=False)
+            raise dg.Failure("\n".join(refused), metadata=report, allow_retries=False)
+        context.add_output_metadata(report)
 
     @dg.job(
         name=f"{PREFIX}{source.name}",
@@ -77,29 +83,28 @@ def build_replay(source: Source) -> dg.JobDefinition:
     return replay_rejected
 
 
-def _tell_dagster(context: dg.OpExecutionContext, source: Source, key: str, counts: dict[str, int]) -> None:
+def _tell_dagster(context: dg.OpExecutionContext, source: Source, key: str, told: Mapping[str, Any]) -> None:
     """The partition's assets changed, if any of its records passed."""
-    if counts["validated"] + counts["superseded"] == 0:
+    if told["validated"] + told["superseded"] == 0:
         return
-    metadata = {name: counts[name] for name in SHOWN}
     for layer in ("validated", "unified"):
         context.log_event(
             dg.AssetMaterialization(
                 asset_key=dg.AssetKey([layer, source.name]),
                 partition=key,
                 description="rejected records, replayed",
-                metadata=metadata,
+                metadata=told,
             )
         )
 
 
-def _report(rows: list[dict[str, str | int]]) -> dict[str, int | dg.TableMetadataValue]:
-    passed = sum(int(row["validated"]) + int(row["superseded"]) for row in rows)
-    columns = [dg.TableColumn("partition")] + [dg.TableColumn(name, type="integer") for name in SHOWN]
+def _report(rows: Sequence[Mapping[str, Any]]) -> dict[str, int | dg.TableMetadataValue]:
+    columns = ("partition_key", "status", *SHOWN)
     return {
-        "passed": passed,
-        "still_rejected": sum(int(row["rejected"]) for row in rows),
+        "passed": sum(row["validated"] + row["superseded"] for row in rows),
+        "still_rejected": sum(row["rejected"] for row in rows),
         "partitions": dg.MetadataValue.table(
-            records=[dg.TableRecord(dict(row)) for row in rows], schema=dg.TableSchema(columns=columns)
+            records=[dg.TableRecord({name: row[name] for name in columns}) for row in rows],
+            schema=dg.TableSchema(columns=[dg.TableColumn(name) for name in columns]),
         ),
     }

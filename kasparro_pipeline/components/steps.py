@@ -32,6 +32,8 @@ from kasparro_pipeline.warehouse.validated import RejectedRow, ValidatedRow
 
 BATCH_SIZE = 20_000
 """Records that are validated or merged in one transaction."""
+NAMED = 5
+"""Partitions that a message names."""
 
 logger = logging.getLogger(__name__)
 
@@ -121,17 +123,24 @@ def replay_rejected(connection: Connection, hold: Hold, contract: Contract) -> N
     stays rejected, with its present reasons. Each batch is one transaction.
 
     Raises:
-        ReplayRefusedError: the contract tells versions in another way than the one that the partition was
-            validated with: its records would not compare with these.
+        ReplayRefusedError: the partition's validation is not complete, or the contract tells versions in
+            another way than the one that a partition of the source was validated with: what passes would not
+            compare with the records of that one.
     """
     version = _register(connection, hold, contract)
-    before = checkpoints.progress(connection, hold).contract_version
-    if before is not None and contracts.epoch_of(connection, hold.source, before) != version.epoch:
+    if checkpoints.is_being_validated(connection, hold):
         raise ReplayRefusedError(
-            f"{hold.source} {hold.partition_key}: the contract's version rule has changed since the partition"
-            f" was validated. Materialize validated/{hold.source} and unified/{hold.source} of it instead:"
-            " that takes up every record of it again, and needs no upstream."
+            f"{hold.source} {hold.partition_key}: not all of it is validated yet. Materialize"
+            f" validated/{hold.source} and unified/{hold.source} of it, then replay."
         )
+    if others := contracts.other_epochs(connection, hold.source, version.epoch):
+        shown = ", ".join(others[:NAMED]) + (" …" if len(others) > NAMED else "")
+        raise ReplayRefusedError(
+            f"{hold.source} {hold.partition_key}: the contract's version rule has changed since {shown} were"
+            f" validated. Materialize validated/{hold.source} and unified/{hold.source} of these and of this"
+            " partition instead: that takes up every record of them again, and needs no upstream."
+        )
+    ledger.forget_rejected(connection, hold)  # of an earlier try of this run
     validate = compile_validator(contract)
     for batch in rejected.batches(connection, hold, size=BATCH_SIZE):
         kept, still_rejected = _judge(batch, validate, version.epoch)

@@ -7,9 +7,12 @@ import difflib
 import io
 from typing import Any
 
+import yaml as pyyaml
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import SingleQuotedScalarString
+from yaml.resolver import Resolver
 
 from kasparro_pipeline.contract.proposal import Proposal
 from kasparro_pipeline.contract.spec import Contract
@@ -18,6 +21,10 @@ INDENTS = (2, 0)
 """Spaces before the dash of a list."""
 LONGEST_LINE = 4096
 """Characters after which a line may be broken: lines stay as they were."""
+
+
+_RESOLVER = Resolver()
+_TEXT = "tag:yaml.org,2002:str"
 
 
 class ContractFileError(ValueError):
@@ -31,7 +38,13 @@ def contract_in(text: str) -> Contract:
         ContractFileError: it is no `defs.yaml`.
         ValidationError: its attributes are no contract.
     """
-    attributes = _attributes(_load(text))
+    try:
+        document = pyyaml.safe_load(text)  # as Dagster reads it: YAML 1.1
+    except pyyaml.YAMLError as error:
+        raise ContractFileError(f"it is no single YAML document: {error}") from error
+    attributes = document.get("attributes") if isinstance(document, dict) else None
+    if not isinstance(attributes, dict):
+        raise ContractFileError("it has no `attributes`")
     return Contract.model_validate(
         {name: attributes[name] for name in Contract.model_fields if name in attributes}
     )
@@ -51,20 +64,20 @@ def changed(text: str, proposal: Proposal) -> str:
         if changes is None:
             del fields[name]
         elif name not in fields:
-            fields[name] = _flow(changes)
+            fields[_plain(name)] = _flow(changes)
         else:
             for key, value in changes.items():
                 if value is None:
                     fields[name].pop(key, None)
                 else:
-                    fields[name][key] = value
+                    fields[name][key] = _plain(value)
     if proposal.ignore:
         known = attributes.get("ignore")
         if known is None:
-            attributes["ignore"] = CommentedSeq(proposal.ignore)
+            attributes["ignore"] = CommentedSeq(_plain(proposal.ignore))
             attributes["ignore"].fa.set_flow_style()
         else:
-            known.extend(proposal.ignore)
+            known.extend(_plain(proposal.ignore))
     for old, new in proposal.paths.items():
         _replace_path(attributes, old, new)
     return _written(yaml, document)
@@ -88,8 +101,20 @@ def _replace_path(attributes: CommentedMap, old: str, new: str) -> None:
         version["path"] = new
 
 
+def _plain(value: Any) -> Any:  # noqa: ANN401 - anything that a proposal writes
+    """The value, with quotes around texts that YAML 1.1 would read as something else (`no`, `on`, `1:30`)."""
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, str):
+        read_as = _RESOLVER.resolve(pyyaml.ScalarNode, value, (True, False))  # type: ignore[no-untyped-call]
+        return value if read_as == _TEXT else SingleQuotedScalarString(value)
+    return value
+
+
 def _flow(spec: dict[str, Any]) -> CommentedMap:
-    written = CommentedMap(spec)
+    written = CommentedMap(_plain(spec))
     written.fa.set_flow_style()
     return written
 

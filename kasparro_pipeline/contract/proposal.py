@@ -11,9 +11,9 @@ from kasparro_pipeline.contract.field_spec import COLUMN_TYPES, RULE_TYPES, Fiel
 from kasparro_pipeline.contract.fits import Promise
 from kasparro_pipeline.contract.observed import Field
 from kasparro_pipeline.contract.profile import Profile
-from kasparro_pipeline.contract.sketch import shown
-from kasparro_pipeline.contract.spec import RESERVED_NAMES, Contract
-from kasparro_pipeline.contract.transforms import transformer
+from kasparro_pipeline.contract.sketch import MAX_TEXT, shown
+from kasparro_pipeline.contract.spec import RESERVED_NAMES, VERSION_TYPES, Contract
+from kasparro_pipeline.contract.transforms import TRANSFORM_TYPES, transformer
 
 NEEDED = "no record can be without its key or version"
 MAX_NAME = 63
@@ -84,13 +84,15 @@ def _optional(promise: Promise) -> dict[str, Any] | str:
     return {"required": None} if promise.spec.required else NEEDED
 
 
-def _more_values(promise: Promise, came: Field) -> dict[str, Any]:
+def _more_values(promise: Promise, came: Field) -> dict[str, Any] | str:
     if came.values.is_sample:
         return _retyped(promise, "string", "iso")
     known = promise.spec.values or ()
     transform = transformer(promise.spec.transforms)
-    came_as = {str(transform(text)) for text in came.values.kept}
-    return {"values": [*known, *sorted(came_as - set(map(shown, known)))]}
+    came_as = {str(transform(text)) for text in came.values.kept} - set(map(shown, known))
+    if any(len(text) >= MAX_TEXT for text in came_as):
+        return "a new value is too long to be shown in full; add it by hand"
+    return {"values": [*known, *sorted(came_as)]}
 
 
 def _other_type(promise: Promise, name: str, came: Field, *, text_only: bool) -> dict[str, Any] | str:
@@ -98,6 +100,8 @@ def _other_type(promise: Promise, name: str, came: Field, *, text_only: bool) ->
     kind, written = inference.fitting(came, text_only=text_only, is_moment=is_moment)
     if promise.kind == "timestamp" and kind == "date":
         kind = "timestamp"
+    if promise.required and not promise.spec.required and kind not in VERSION_TYPES:
+        return f"{NEEDED}: a {kind} tells no version"
     if COLUMN_TYPES.get(name, kind) != kind:
         return f"the shared column {name} holds a {COLUMN_TYPES[name]}; read the path into another field"
     return _retyped(promise, kind, written)
@@ -121,6 +125,13 @@ def _retyped(promise: Promise, kind: str, written: str) -> dict[str, Any]:
         changes["format"] = None if written == "iso" else written
     if kind != "enum" and promise.spec.values is not None:
         changes["values"] = None
+    kept = [one for one in promise.spec.transforms if kind in TRANSFORM_TYPES[one]]
+    if len(kept) < len(promise.spec.transforms):
+        changes["transforms"] = kept or None
+    if promise.spec.zone != "utc" and written in {"unix", "unix_ms"}:
+        changes["zone"] = None
+    if promise.spec.default is not None and kind != promise.kind:
+        changes["default"] = None
     for rule, types in RULE_TYPES.items():
         is_set = getattr(promise.spec, rule) != FieldSpec.model_fields[rule].default
         if rule != "format" and is_set and kind not in types:

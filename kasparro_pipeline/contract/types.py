@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from pydantic_core import PydanticCustomError
 
 from kasparro_pipeline.contract.field_spec import FieldSpec, FieldType
+from kasparro_pipeline.contract.formats import MILLISECONDS, SECONDS
 from kasparro_pipeline.contract.mapping import is_encodable
 from kasparro_pipeline.contract.times import in_utc
 from kasparro_pipeline.contract.transforms import transformer
@@ -125,14 +126,20 @@ def to_timestamp(
 
 def _instant(value: object, written: str) -> datetime:
     if written in {"unix", "unix_ms"}:
-        seconds = to_number(value) / (1000 if written == "unix_ms" else 1)
+        count = to_number(value)
+        if count == int(count) and int(count) in (SECONDS if written == "unix_ms" else MILLISECONDS):
+            other = "seconds" if written == "unix_ms" else "milliseconds"
+            raise PydanticCustomError("timestamp_parsing", f"these look like {other}, not {written}")
+        seconds = count / (1000 if written == "unix_ms" else 1)
         return EPOCH + timedelta(microseconds=int(seconds * 1_000_000))
     if not isinstance(value, str):
         raise PydanticCustomError("timestamp_type", f"expected a timestamp as text, got {_named(value)}")
     if written == "iso":
         return datetime.fromisoformat(value.strip())
     if written == "rfc822":
-        return parsedate_to_datetime(value)
+        moment = parsedate_to_datetime(value)
+        # RFC 5322, 3.3: -0000 is UTC, of which nothing is said about the place
+        return moment.replace(tzinfo=UTC) if value.rstrip().endswith("-0000") else moment
     return datetime.strptime(value.strip(), written)  # noqa: DTZ007 - `in_utc` decides what no zone means
 
 

@@ -13,6 +13,8 @@ LARGEST_SCORE = 3.5
 """Robust score beyond which a value is an outlier (Iglewicz and Hoaglin, 1993)."""
 SMALLEST_CHANGE = 0.25
 """A change by less than this part of the usual is never unusual: a very steady past makes any score large."""
+LARGEST_JUMP = 1e6
+"""Instead of an infinite factor, which JSON cannot say."""
 _SCALE = 0.6745
 """Makes the median absolute deviation of a normal distribution its standard deviation."""
 
@@ -45,9 +47,12 @@ def judge(value: float, past: Sequence[float], *, judge_less: bool = True) -> Ve
 
 
 def jump(value: float, usual: float) -> float:
-    """By which factor a value is larger or smaller than the usual one; infinite if the sign differs."""
+    """By which factor a value is larger or smaller than the usual one; at most LARGEST_JUMP.
+
+    It is LARGEST_JUMP too if only one of them is 0, or if their signs differ.
+    """
     if value == usual:
         return 1.0
-    if value * usual <= 0:
-        return float("inf")
-    return max(value / usual, usual / value)
+    if value == 0 or usual == 0 or (value > 0) != (usual > 0):
+        return LARGEST_JUMP
+    return min(max(value / usual, usual / value), LARGEST_JUMP)

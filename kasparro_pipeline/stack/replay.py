@@ -44,21 +44,25 @@ def run(settings: StackSettings, source: str, partitions: Sequence[str]) -> int:
         if running_stack(settings) is None:
             raise StackError("The stack stopped meanwhile, and the run with it.")
         time.sleep(POLL_INTERVAL)
-    _tell(running.environment["DATABASE_URL"], run_id)
+    done = _tell(running.environment["DATABASE_URL"], run_id)
+    if missing := sorted(set(partitions) - done):
+        say(f"No rejected records in {', '.join(missing)}: is the name right?")
+        return 1
     if states[0].status == "SUCCESS":
         return 0
     say(f"\nThe run {states[0].status.lower()}: {api.failure(run_id)}")
     return 1
 
 
-def _tell(database_url: str, run_id: str) -> None:
+def _tell(database_url: str, run_id: str) -> set[str]:
+    """Say what the run did; the partitions that it worked on."""
     with psycopg.connect(database_url, row_factory=dict_row) as connection:
         rows = connection.execute(
             "select * from kasparro.etl_run where run_id = %s order by partition_key", [run_id]
         ).fetchall()
     if not rows:
-        say("No record is rejected: there was nothing to replay.")
-        return
+        say("There was nothing to replay.")
+        return set()
     say(
         table(
             [
@@ -71,3 +75,4 @@ def _tell(database_url: str, run_id: str) -> None:
     )
     passed = sum(row["validated"] + row["superseded"] for row in rows)
     say(f"\n{passed} passed, {sum(row['rejected'] for row in rows)} are still rejected.")
+    return {row["partition_key"] for row in rows}

@@ -111,6 +111,16 @@ def is_pending(connection: Connection, hold: Hold) -> bool:
     return bool(row and row[0])
 
 
+def is_being_validated(connection: Connection, hold: Hold) -> bool:
+    """Whether the validation of the held partition, which has begun, has not come to its end."""
+    row = connection.execute(
+        f"select raw_through > validated_through and contract_version is not null from {SCHEMA}.checkpoint"
+        " where source = %s and partition_key = %s",
+        (hold.source, hold.partition_key),
+    ).fetchone()
+    return bool(row and row[0])
+
+
 def save_raw(connection: Connection, hold: Hold, document_id: int) -> None:
     """The document's last stored record is the partition's newest."""
     connection.execute(

@@ -57,14 +57,28 @@ def account(connection: Connection, source: str, partition_key: str) -> Accounti
     return Accounting(row[0], row[1], row[2], row[3], row[4] or [], row[5] or [])
 
 
-def doubled_source_ids(connection: Connection, source: str) -> list[str]:
-    """Keys that stand more than once in the unified table; a sample."""
-    rows = connection.execute(
-        f"select source_id from {SCHEMA}.unified_record where source = %s"
-        f" group by source_id having count(*) > 1 limit {SAMPLE}",
-        (source,),
-    ).fetchall()
-    return [row[0] for row in rows]
+def doubled_source_ids(connection: Connection, source: str, partition_key: str) -> tuple[int, list[str]]:
+    """Records of a partition that another one of their document and key has superseded; some of the keys.
+
+    Of each file or page the newest document counts.
+    """
+    row = connection.execute(
+        f"""
+        with newest as (
+            select distinct on (location) id from {SCHEMA}.document
+            where source = %s and partition_key = %s and loaded_at is not null order by location, id desc
+        ),
+        doubled as (
+            select v.source_id from newest n join {SCHEMA}.validated_record v on v.document_id = n.id
+            where v.superseded_by is not null
+        )
+        select (select count(*) from doubled),
+            array(select distinct source_id from doubled order by 1 limit {SAMPLE})
+        """,
+        (source, partition_key),
+    ).fetchone()
+    assert row is not None  # noqa: S101 - the statement selects one row
+    return row[0], row[1]
 
 
 def rejected_reasons(connection: Connection, source: str, partition_key: str) -> list[dict[str, Any]]:

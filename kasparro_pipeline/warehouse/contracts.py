@@ -63,9 +63,12 @@ def register(
     return ContractVersion(*row)
 
 
-def epoch_of(connection: Connection, source: str, version: int) -> int:
-    """The epoch of a version of a source's contract; 0 if it has no such version."""
-    row = connection.execute(
-        f"select epoch from {SCHEMA}.contract_version where source = %s and version = %s", (source, version)
-    ).fetchone()
-    return row[0] if row else 0
+def other_epochs(connection: Connection, source: str, epoch: int) -> list[str]:
+    """Partitions of a source that were validated under a contract with another version rule."""
+    rows = connection.execute(
+        f"select c.partition_key from {SCHEMA}.checkpoint c join {SCHEMA}.contract_version v"
+        " on v.source = c.source and v.version = c.contract_version"
+        " where c.source = %s and v.epoch <> %s order by 1",
+        (source, epoch),
+    ).fetchall()
+    return [row[0] for row in rows]

@@ -168,6 +168,16 @@ def reset_counts(connection: Connection, hold: Hold, *names: str) -> None:
     )
 
 
+def forget_rejected(connection: Connection, hold: Hold) -> None:
+    """Take back the run's rejected records, which are judged again; those that passed stay counted."""
+    connection.execute(
+        sql.SQL(
+            "update {table} set read = validated + superseded, rejected = 0, active_at = clock_timestamp()"
+            " where {row}"
+        ).format(table=sql.Identifier(SCHEMA, "etl_run"), row=_row_of(hold))
+    )
+
+
 def counts_of(connection: Connection, hold: Hold) -> dict[str, int]:
     """The counts of a run so far."""
     columns = sql.SQL(", ").join(map(sql.Identifier, COUNT_COLUMNS))
@@ -177,6 +187,15 @@ def counts_of(connection: Connection, hold: Hold) -> dict[str, int]:
     with connection.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(query).fetchone()
     return dict(row) if row else dict.fromkeys(COUNT_COLUMNS, 0)
+
+
+def of_run(connection: Connection, source: str, run_id: str) -> list[dict[str, Any]]:
+    """What a run did to each partition of a source that it worked on, by partition."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            f"select * from {SCHEMA}.etl_run where run_id = %s and source = %s order by partition_key",
+            (run_id, source),
+        ).fetchall()
 
 
 def close(connection: Connection, hold: Hold, status: Status | None = None, error: str | None = None) -> None:

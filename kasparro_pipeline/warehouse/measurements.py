@@ -6,6 +6,7 @@ One row for each partition, measure and field; measuring again replaces it. What
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import LiteralString
 
 from psycopg import sql
 from sqlalchemy import Column, DateTime, Float, PrimaryKeyConstraint, Table, Text
@@ -15,6 +16,8 @@ from kasparro_pipeline.warehouse.tables import CONTENT_COLUMNS, SCHEMA, metadata
 
 LARGEST = 200_000
 """Validated records of a partition that are measured; of a larger one every second, third … record is."""
+LARGEST_VALUE = 1e300
+"""A median beyond it is taken for it: a number may have 1,000 digits, and a float holds 308."""
 HISTORY = 56
 """Earlier partitions that one is compared with: eight weeks of days."""
 VOLUME, NULL_SHARE, MEDIAN = "volume", "null_share", "median"
@@ -37,6 +40,12 @@ measurement = Table(
 )
 
 
+_NEWEST: LiteralString = f"""\
+select distinct on (location) id, record_count, fetched_at from {SCHEMA}.document
+where source = %(source)s and partition_key = %(key)s and loaded_at is not null order by location, id desc"""
+"""What came last of each file or page: a delivery that another one has replaced does not count."""
+
+
 @dataclass(frozen=True, slots=True)
 class Earlier:
     """A measurement of an earlier partition."""
@@ -47,11 +56,10 @@ class Earlier:
 
 
 def volume(connection: Connection, source: str, partition_key: str) -> tuple[int, datetime | None]:
-    """How many records of a partition are in raw, and when its first document came."""
+    """How many records a partition has in raw, in the newest document of each location, and since when."""
     row = connection.execute(
-        f"select coalesce(sum(record_count), 0), min(fetched_at) from {SCHEMA}.document"
-        " where source = %s and partition_key = %s and loaded_at is not null",
-        (source, partition_key),
+        f"select coalesce(sum(record_count), 0), min(fetched_at) from ({_NEWEST}) newest",
+        {"source": source, "key": partition_key},
     ).fetchone()
     return (row[0], row[1]) if row else (0, None)
 
@@ -73,16 +81,17 @@ def of_fields(
     for name, numeric in fields.items():
         columns.append(sql.SQL("count(*) filter (where {} is null)").format(_value(name)))
         if numeric:
-            median = "percentile_cont(0.5) within group (order by ({})::float8)"
+            # Of the values themselves: a sum of two could be too large for a float, and one to be told as it
+            median = "percentile_disc(0.5) within group (order by {})"
             columns.append(sql.SQL(median).format(_number(name)))
     query = sql.SQL(
-        "with partition as (select id, record_count from {documents}"
-        " where source = %(source)s and partition_key = %(key)s),"
-        " size as (select greatest(1, (sum(record_count) / {largest})::bigint) as step from partition)"
+        "with partition as ({newest}),"
+        " size as (select greatest(1, ceil(sum(record_count)::numeric / {largest}))::bigint as step"
+        " from partition)"
         " select count(*), {columns} from partition p join {validated} v on v.document_id = p.id, size"
         " where v.superseded_by is null and v.raw_id %% step = 0"
     ).format(
-        documents=sql.Identifier(SCHEMA, "document"),
+        newest=sql.SQL(_NEWEST),
         validated=sql.Identifier(SCHEMA, "validated_record"),
         largest=sql.Literal(LARGEST),
         columns=sql.SQL(", ").join(columns),
@@ -97,7 +106,7 @@ def of_fields(
             nulls[name] = missing / measured
         found = values.pop(0) if numeric else None
         if found is not None:
-            medians[name] = float(found)
+            medians[name] = max(-LARGEST_VALUE, min(float(found), LARGEST_VALUE))
     return measured, nulls, medians
 
 
@@ -151,5 +160,5 @@ def _number(field: str) -> sql.Composable:
         return sql.Identifier("v", field)
     # a value of another type, let in by the contract, is no number
     return sql.SQL(
-        "case jsonb_typeof(v.attributes -> {0}) when 'number' then v.attributes ->> {0} end"
+        "case jsonb_typeof(v.attributes -> {0}) when 'number' then (v.attributes ->> {0})::numeric end"
     ).format(sql.Literal(field))

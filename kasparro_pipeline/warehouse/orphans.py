@@ -14,6 +14,7 @@ class Orphans:
     rejected_without_raw: int
     validated_not_in_unified: int
     unified_without_raw: int
+    unified_without_validated: int
 
     @property
     def total(self) -> int:
@@ -43,7 +44,11 @@ def of_partition(connection: Connection, source: str, partition_key: str) -> Orp
                     where r.id = x.raw_id and r.document_id = x.document_id)),
             (select count(*) from served where id is null),
             (select count(distinct s.id) from served s where s.raw_id > 0
-                and not exists (select from {SCHEMA}.raw_record r where r.id = s.raw_id))
+                and not exists (select from {SCHEMA}.raw_record r where r.id = s.raw_id)),
+            (select count(*) from part
+                join {SCHEMA}.rejected_record x on x.document_id = part.id
+                join {SCHEMA}.unified_record u on u.source = x.source and u.source_id = x.source_id
+                where u.raw_id = x.raw_id and u.deleted_at is null)
         """,
         {"source": source, "key": partition_key},
     ).fetchone()

@@ -234,6 +234,72 @@ def test_a_revoked_key_is_refused_on_the_next_request_by_every_worker(
             assert_problem(ask(f"{url}/data", text), 401, "invalid-key")
 
 
+EVERY_READ = (
+    *("/data", "/data?limit=0", "/data?cursor=x", "/data/1", "/data/x", "/data.ndjson", "/data.csv"),
+    *("/data?as_of=2026-01-01", "/data/1/lineage", "/changes", "/sources", "/categories"),
+    *("/runs", "/runs/x", "/compare-runs?a=x&b=y", "/stats", "/nowhere"),
+)
+
+
+@pytest.mark.parametrize("cache_mb", [0, 64])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_revoked_key_is_refused_by_every_read(
+    serve: Serve,
+    database_url: str,
+    warehouse: Warehouse,
+    add_record: Callable[..., int],
+    key: Callable[..., str],
+    method: str,
+    cache_mb: int,
+) -> None:
+    settings = {
+        "KASPARRO_API_READS": "keys",
+        "KASPARRO_API_CACHE_MB": cache_mb,
+        "KASPARRO_API_KEY_ATTEMPTS": 0,
+    }
+    url = serve(database_url, **settings)
+    add_record()
+    other = key()
+    for path in EVERY_READ:
+        text = key()
+        etag = None
+        for _ in range(2):  # the second time it is known by heart, and so is the answer
+            answer = ask(url + path, text, method)
+            assert answer.status_code not in {401, 403}, path
+            etag = answer.headers.get("ETag")
+        api_keys.revoke(warehouse, id_of(text))
+        assert ask(url + path, text, method).status_code == 401, path
+        # that another request has met the change makes no difference, nor has the client's own copy
+        ask(f"{url}/data", other)
+        known = {"If-None-Match": etag} if etag else {}
+        assert ask(url + path, text, method, **known).status_code == 401, path
+
+
+def test_a_refusal_is_never_given_by_memory(
+    closed_url: str, warehouse: Warehouse, key: Callable[..., str]
+) -> None:
+    text = key(TRIGGER)
+    for _ in range(2):
+        assert_problem(ask(f"{closed_url}/data", text), 403, "missing-scope")
+    warehouse.execute("update kasparro.api_key set scopes = '{read}' where id = %s", [id_of(text)])
+    assert ask(f"{closed_url}/data", text).status_code == 200
+    warehouse.execute("update kasparro.api_key set scopes = '{trigger}' where id = %s", [id_of(text)])
+    assert_problem(ask(f"{closed_url}/data", text), 403, "missing-scope")
+    api_keys.revoke(warehouse, id_of(text))
+    assert_problem(ask(f"{closed_url}/data", text), 401, "invalid-key")
+
+
+def test_a_revoked_key_beyond_its_quota_is_told_that_it_is_revoked(
+    serve: Serve, database_url: str, warehouse: Warehouse, key: Callable[..., str]
+) -> None:
+    url = serve(database_url, KASPARRO_API_RATE_LIMIT=2)
+    text = key()
+    for status in (200, 200, 429):
+        assert ask(f"{url}/data", text).status_code == status
+    api_keys.revoke(warehouse, id_of(text))
+    assert ask(f"{url}/data", text).status_code == 401
+
+
 def test_a_rotated_key_and_its_successor_overlap(
     closed_url: str, warehouse: Warehouse, key: Callable[..., str]
 ) -> None:

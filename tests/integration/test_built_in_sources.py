@@ -239,3 +239,12 @@ def test_log_lines_of_a_run_carry_source_partition_and_run_id(
         assert line["partition"] == today()
         assert line["run_id"] == run.result.run_id
         assert {"time", "level", "logger", "message"} <= line.keys()
+
+
+def test_freshness_is_looked_at_also_while_no_source_runs(built_in: Pipeline) -> None:
+    built_in.run("crypto_news")
+
+    result = built_in.definitions.resolve_job_def("freshness").execute_in_process(instance=built_in.instance)
+
+    verdicts = {check.asset_key.path[-1]: check.passed for check in result.get_asset_check_evaluations()}
+    assert verdicts == {source: source == "crypto_news" for source in SOURCES}

@@ -76,7 +76,7 @@ def test_dg_lists_three_assets_and_their_checks_for_each_source(project: Path) -
     assert keys == {f"{layer}/{name}" for layer in ("raw", "validated", "unified") for name in SOURCES}
     assert len(found["asset_checks"]) == 9 * len(SOURCES)
     replays = {f"replay_rejected_{name}" for name in SOURCES}
-    assert {job["name"] for job in found["jobs"]} == set(SOURCES) | replays
+    assert {job["name"] for job in found["jobs"]} == {*SOURCES, *replays, "freshness"}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from kasparro_pipeline.components import CsvSource, RestSource
 from kasparro_pipeline.components.steps import merge_validated, replay_rejected, validate_raw
 from kasparro_pipeline.contract.spec import Contract
 from kasparro_pipeline.warehouse import ledger, raw, rejected
-from kasparro_pipeline.warehouse.errors import ReplayRefusedError
 from tests.integration.test_merge_order import LOOSE, STRICT, World, batch_of, contract_of
 from tests.integration.test_promises import things
 
@@ -166,24 +165,7 @@ def test_p3_a_replayed_record_does_not_replace_a_newer_one(
     assert strict.unified("it")["1"]["title"] == "new"
 
 
-def test_a_replay_is_refused_where_the_contract_tells_versions_in_another_way(
-    warehouse: psycopg.Connection[Any],
-) -> None:
-    def arrive(items: list[dict[str, Any]]) -> None:
-        hold = ledger.begin(warehouse, "it", "p", "run-1")
-        batch = batch_of(items)
-        raw.store(warehouse, hold, batch, profile=None, source_cursor=None, lookback_window=None)
-        validate_raw(warehouse, hold, contract_of(STRICT), whole=False)
-
-    arrive([{"id": 1, "name": "A", "revision": 1}, {"id": 1, "name": "C", "revision": 2}])
-    hold = ledger.begin(warehouse, "it", "p", "run-2")
-    versioned = contract_of(LOOSE, version={"path": "revision", "type": "integer"})
-    with pytest.raises(ReplayRefusedError, match=r"version rule has changed.*Materialize validated/it"):
-        replay_rejected(warehouse, hold, versioned)
-    assert rejected.count(warehouse, "it", "p") == 1
-
-
-def test_a_partition_that_refuses_does_not_keep_the_others_from_their_replay(
+def test_a_replay_is_refused_while_any_partition_has_versions_of_another_rule(
     folder: Path, pipeline_of: Callable[..., Pipeline]
 ) -> None:
     for name in ("a", "b"):
@@ -203,11 +185,53 @@ def test_a_partition_that_refuses_does_not_keep_the_others_from_their_replay(
     result = replay(fixed)
 
     assert not result.success
+    assert rejected_ids(fixed) == {"a", "b"}
+    for row in ledger_of(fixed, result).values():
+        assert "version rule has changed since a.csv were validated" in row["error"]
+    # as the message says
+    for name in ("a.csv", "b.csv"):
+        assert fixed.run("it", name, layers="validated unified").success
+    assert fixed.unified("it").keys() == {"a", "b"}
+
+
+def test_a_partition_that_refuses_does_not_keep_the_others_from_their_replay(
+    csv: Callable[..., Pipeline], folder: Path
+) -> None:
+    for name in ("a", "b"):
+        (folder / f"{name}.csv").write_text(f"id,name,price\n{name},one,50\n")
+    strict = csv(**LOW)
+    strict.add_files("it", "a.csv", "b.csv")
+    for name in ("a.csv", "b.csv"):
+        strict.run("it", name)
+    (folder / "a.csv").write_text("id,name,price\na,two,60\n")
+    strict.run("it", "a.csv", layers="raw")
+
+    fixed = csv(**HIGH)
+    result = replay(fixed)
+
+    assert not result.success
     assert rejected_ids(fixed) == {"a"}
-    assert {key: row["status"] for key, row in ledger_of(fixed, result).items()} == {
-        "a.csv": "failed",
-        "b.csv": "success",
-    }
+    found = ledger_of(fixed, result)
+    assert {key: row["status"] for key, row in found.items()} == {"a.csv": "failed", "b.csv": "success"}
+    assert "a.csv: not all of it is validated yet" in found["a.csv"]["error"]
+    [failure] = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert failure.user_failure_data is not None
+    assert failure.user_failure_data.metadata["passed"].value == 1
+
+
+def test_a_replay_that_is_tried_again_counts_each_record_once(
+    warehouse: psycopg.Connection[Any],
+) -> None:
+    items = [{"id": number, "name": "C" if number < 4 else "D", "revision": None} for number in range(10)]
+    hold = ledger.begin(warehouse, "it", "p", "run-1")
+    raw.store(warehouse, hold, batch_of(items), profile=None, source_cursor=None, lookback_window=None)
+    validate_raw(warehouse, hold, contract_of(STRICT), whole=False)
+
+    for _ in range(2):
+        replay_rejected(warehouse, ledger.begin(warehouse, "it", "p", "run-2"), contract_of(LOOSE))
+
+    [counts] = ledger.of_run(warehouse, "it", "run-2")
+    assert (counts["read"], counts["validated"], counts["rejected"]) == (10, 4, 6)
 
 
 def test_a_killed_replay_leaves_whole_batches_and_the_next_one_goes_on(

@@ -193,4 +193,66 @@ def test_orphans_between_the_layers_are_counted_by_kind(
         rejected_without_raw=0,
         validated_not_in_unified=1,
         unified_without_raw=1,
+        unified_without_validated=0,
     )
+
+
+def test_a_record_that_is_served_though_it_was_rejected_meanwhile_is_an_orphan(
+    folder: Path, pipeline_of: Callable[..., Pipeline], warehouse: psycopg.Connection[Any]
+) -> None:
+    (folder / "a.csv").write_text("id,name,price\n1,one,50\n2,two,5\n")
+
+    def source(maximum: int) -> Pipeline:
+        fields = {"title": {"path": "name"}, "amount": {"path": "price", "maximum": maximum}}
+        attributes = {"files": str(folder / "*.csv"), "kind": "thing", "key": "id", "fields": fields}
+        return pipeline_of(CsvSource, attributes)
+
+    first = source(100)
+    first.add_files("it", "a.csv")
+    first.run("it", "a.csv")
+    source(10).run("it", "a.csv", layers="validated")
+
+    found = orphans.of_partition(warehouse, "it", "a.csv")
+    assert (found.unified_without_validated, found.total) == (1, 1)
+
+
+def test_a_delivery_that_another_one_replaced_does_not_count(
+    folder: Path, pipeline_of: Callable[..., Pipeline], warehouse: psycopg.Connection[Any]
+) -> None:
+    promised = {"title": {"path": "name"}, "amount": {"path": "price"}}
+    attributes = {"files": str(folder / "*.csv"), "kind": "thing", "key": "id", "fields": promised}
+    pipeline = pipeline_of(CsvSource, attributes)
+    pipeline.add_files("it", "a.csv")
+    for text in ("id,name,price\n1,,5\n2,,5\n", "id,name,price\n1,one,7\n2,two,7\n"):
+        (folder / "a.csv").write_text(text)
+        run = pipeline.run("it", "a.csv")
+    assert value_of(run.check("volume_anomaly"), "records") == 2
+    measured, nulls, medians = measurements.of_fields(
+        warehouse, "it", "a.csv", {"title": False, "amount": True}
+    )
+    assert (measured, nulls["title"], medians["amount"]) == (2, 0, 7)
+
+
+def test_a_number_larger_than_any_float_is_measured_as_the_largest(
+    warehouse: psycopg.Connection[Any], days: Callable[..., Any]
+) -> None:
+    days(TODAY - timedelta(days=1), plain(3, price="1" + "0" * 500, size="-1e-500"))
+    key = (TODAY - timedelta(days=1)).isoformat()
+    _, _, medians = measurements.of_fields(warehouse, "it", key, {"size": True, "amount": True})
+    assert medians == {"amount": measurements.LARGEST_VALUE, "size": 0}
+
+
+def test_a_key_that_stands_twice_in_a_document_is_counted(
+    folder: Path, pipeline_of: Callable[..., Pipeline]
+) -> None:
+    (folder / "a.csv").write_text("id,name\n1,one\n1,two\n2,three\n1,four\n")
+    fields = {"title": {"path": "name"}}
+    attributes = {"files": str(folder / "*.csv"), "kind": "thing", "key": "id", "fields": fields}
+    pipeline = pipeline_of(CsvSource, attributes)
+    pipeline.add_files("it", "a.csv")
+
+    check = pipeline.run("it", "a.csv").check("unique_source_id")
+
+    assert not check.passed
+    assert check.severity == dg.AssetCheckSeverity.WARN
+    assert (value_of(check, "duplicates"), value_of(check, "examples")) == (2, ["1"])

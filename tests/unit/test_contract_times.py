@@ -185,3 +185,9 @@ def test_a_changed_zone_of_the_version_changes_how_versions_are_told() -> None:
 
     assert rule() == rule(zone="utc") == b'["x","timestamp","iso"]'
     assert rule() != rule(zone="Europe/Berlin")
+
+
+def test_minus_zero_of_a_mail_date_is_utc() -> None:
+    noon = datetime(2026, 6, 1, 12, tzinfo=UTC)
+    for zone in ("utc", "required", "Europe/Berlin"):
+        assert read("Mon, 01 Jun 2026 12:00:00 -0000", format="rfc822", zone=zone) == noon

@@ -1,12 +1,10 @@
 """What is unusual beside what was before."""
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kasparro_pipeline.contract.usual import ENOUGH, LARGEST_SCORE, SMALLEST_CHANGE, judge, jump
+from kasparro_pipeline.contract.usual import ENOUGH, LARGEST_JUMP, LARGEST_SCORE, SMALLEST_CHANGE, judge, jump
 
 numbers = st.floats(min_value=0, max_value=1e9, allow_nan=False)
 
@@ -62,7 +60,16 @@ def test_the_usual_value_itself_is_never_unusual(past: list[float]) -> None:
 
 @pytest.mark.parametrize(
     ("value", "usual", "factor"),
-    [(300, 100, 3), (100, 300, 3), (5, 5, 1), (0, 0, 1), (1, 0, math.inf), (-1, 1, math.inf), (-4, -2, 2)],
+    [
+        (300, 100, 3),
+        (100, 300, 3),
+        (5, 5, 1),
+        (0, 0, 1),
+        (1, 0, LARGEST_JUMP),
+        (-1, 1, LARGEST_JUMP),
+        (-4, -2, 2),
+        (1e-200, 2e-200, 2),
+    ],
 )
 def test_a_jump_is_a_factor_in_either_direction(value: float, usual: float, factor: float) -> None:
     assert jump(value, usual) == factor

@@ -9,14 +9,14 @@ import dagster as dg
 
 from kasparro_pipeline.components.checks.drift import schema_drift
 from kasparro_pipeline.components.checks.layers import orphans_between_layers
-from kasparro_pipeline.components.checks.outcomes import every_record_accounted
+from kasparro_pipeline.components.checks.outcomes import every_record_accounted, unique_source_id
 from kasparro_pipeline.components.checks.statistics import (
     null_rate,
     rejected_share,
     value_distribution,
     volume_anomaly,
 )
-from kasparro_pipeline.components.checks.unified import freshness, unique_source_id
+from kasparro_pipeline.components.checks.unified import freshness
 from kasparro_pipeline.components.source import Source
 
 
@@ -24,7 +24,7 @@ def build_checks(source: Source) -> list[dg.AssetChecksDefinition]:
     """The checks of a source, in the order of its assets."""
     checks = (
         *(schema_drift, volume_anomaly),
-        *(every_record_accounted, rejected_share, null_rate, value_distribution),
-        *(unique_source_id, orphans_between_layers, freshness),
+        *(every_record_accounted, unique_source_id, rejected_share, null_rate, value_distribution),
+        *(orphans_between_layers, freshness),
     )
     return [build(source) for build in checks]

@@ -107,22 +107,31 @@ def _look(connection: Connection, source: Source, partition_key: str) -> tuple[P
 def _propose(source: Source, profile: Profile, drifts: Sequence[Drift]) -> _Proposed:
     if not drifts:
         return _Proposed()
-    if source.defs_file is None or not source.defs_file.is_file():
-        return _Proposed(left=["the source was not loaded from a defs.yaml"])
-    base = source.defs_file.read_text("utf-8")
-    try:
-        if contract_file.contract_in(base).digest() != source.contract.digest():
-            return _Proposed(left=["defs.yaml has changed since it was loaded; reload the code location"])
-    except ValueError as error:
-        return _Proposed(left=[f"defs.yaml cannot be changed here: {error}"])
+    base, reason = _file_of(source)
     proposal = propose(source.contract, profile, drifts)
-    if not proposal:
-        return _Proposed(left=proposal.left)
-    after = contract_file.changed(base, proposal)
-    stays = compare(contract_file.contract_in(after), profile)
+    if reason or not proposal:
+        return _Proposed(left=[reason] if reason else proposal.left)
+    try:
+        after = contract_file.changed(base, proposal)
+        stays = compare(contract_file.contract_in(after), profile)
+    except ValueError as error:  # what no rule of the proposal foresaw: the check itself must not fail
+        return _Proposed(left=[*proposal.left, f"the contract that would fit is not valid: {error}"])
     left = [*proposal.left, *(f"{one.field} {one.change}: stays" for one in stays)]
     name = f"kasparro_pipeline/defs/{source.name}/defs.yaml"
     return _Proposed(base, after, contract_file.difference(base, after, name), left)
+
+
+def _file_of(source: Source) -> tuple[str, str]:
+    """The text of the source's `defs.yaml`; why it cannot be changed here, if so."""
+    if source.defs_file is None:
+        return "", "the source was not loaded from a defs.yaml"
+    base = source.defs_file.read_text("utf-8")
+    try:
+        if contract_file.contract_in(base).digest() != source.contract.digest():
+            return base, "defs.yaml has changed since it was loaded; reload the code location"
+    except ValueError as error:
+        return base, f"defs.yaml cannot be changed here: {error}"
+    return base, ""
 
 
 def _metadata(

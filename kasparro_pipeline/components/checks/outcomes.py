@@ -1,4 +1,4 @@
-"""The check on validated: each raw record of a partition has exactly one outcome (P2)."""
+"""The checks on what became of a partition's records: each has one outcome (P2), each key stands once."""
 
 import dagster as dg
 
@@ -41,6 +41,31 @@ def every_record_accounted(source: Source) -> dg.AssetChecksDefinition:
                 "raw_ids_with_two_outcomes": found.with_two_outcomes,
                 "rejected_by_reason": table(reasons),
             },
+        )
+
+    return check
+
+
+def unique_source_id(source: Source) -> dg.AssetChecksDefinition:
+    """No key stands twice in what came."""
+
+    @dg.asset_check(
+        asset=source.key("validated"),
+        name="unique_source_id",
+        partitions_def=source.partitions,
+        pool=source.name,
+        description="No key stands twice in one document. Where one does, the newest version of it is taken.",
+    )
+    def check(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
+        with warehouse.connect() as connection:
+            number, keys = checks.doubled_source_ids(connection, source.name, context.partition_key)
+        return dg.AssetCheckResult(
+            passed=not number,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{number:,} records are superseded by another one of their key in the same document"
+            if number
+            else "each key stands once",
+            metadata={"duplicates": number, "examples": keys},
         )
 
     return check

@@ -1,4 +1,4 @@
-"""The checks on unified: each key stands once, and the newest partition landed recently."""
+"""The check on unified as a whole: the newest partition landed recently."""
 
 from datetime import UTC, datetime
 
@@ -6,29 +6,8 @@ import dagster as dg
 
 from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.components.source import Source
-from kasparro_pipeline.warehouse import checks, ledger
+from kasparro_pipeline.warehouse import ledger
 from kasparro_pipeline.warehouse.ledger import Connection
-
-
-def unique_source_id(source: Source) -> dg.AssetChecksDefinition:
-    """No key of the source stands twice."""
-
-    @dg.asset_check(
-        asset=source.key("unified"),
-        name="unique_source_id",
-        pool=source.name,
-        description="No key of the source stands twice in the unified table.",
-    )
-    def check(warehouse: Warehouse) -> dg.AssetCheckResult:
-        with warehouse.connect() as connection:
-            doubled = checks.doubled_source_ids(connection, source.name)
-        return dg.AssetCheckResult(
-            passed=not doubled,
-            description=f"{len(doubled)} keys stand more than once" if doubled else "each key stands once",
-            metadata={"duplicates": len(doubled), "examples": doubled},
-        )
-
-    return check
 
 
 def freshness(source: Source) -> dg.AssetChecksDefinition:
