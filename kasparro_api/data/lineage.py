@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from kasparro_api.database import Database
 
+TRIES = 5
+"""A record that changes faster than it can be read is shown as it was at two moments."""
 _COLUMNS = ", ".join((*VERSION_COLUMNS, "changed_in"))
 
 
@@ -57,7 +59,8 @@ select {differences.record("u")},
         'run_id', u.run_id, 'status', run.status, 'started_at', {_utc("run", "started_at")},
         'finished_at', {_utc("run", "finished_at")}, 'url', $2::text || '/runs/' || u.run_id,
         'dagster_url', $3::text || '/runs/' || u.run_id
-    )
+    ),
+    u.changed_in
 from {SCHEMA}.unified_record u
 left join {SCHEMA}.raw_record r on r.id = case when u.raw_id <> 0 then u.raw_id else (
     select h.raw_id from {SCHEMA}.unified_history h join {SCHEMA}.unified_change c on c.id = h.changed_in
@@ -82,13 +85,17 @@ async def read_lineage(request: Request) -> Response:
     identity = {"list": ["lineage"], "id": [str(record_id)]}
     before = paging.start(parameters.cursor, identity)
     database: Database = request.app.state.database
-    origin = await database.fetch_text(_origin(request, record_id))
-    if not origin.ntuples:
-        raise reads.no_record(f"No record has the id {record_id}.")
+    for _ in range(TRIES):
+        origin = await database.fetch_text(_origin(request, record_id))
+        if not origin.ntuples:
+            raise reads.no_record(f"No record has the id {record_id}.")
+        found = await database.fetch_text(versions(record_id, limit=parameters.limit, before=before))
+        # Two statements: between them it may have changed
+        if before is not None or (found.ntuples and found.get_value(0, 2) == origin.get_value(0, 7)):
+            break
     record, raw, payload, document, contract_version, rejected, run = (
         origin.get_value(0, column) for column in range(7)
     )
-    found = await database.fetch_text(versions(record_id, limit=parameters.limit, before=before))
     count = min(found.ntuples, parameters.limit)
     last = None
     if found.ntuples > count:
@@ -115,13 +122,13 @@ def versions(record_id: int, *, limit: int, before: Position | None) -> TextStat
     """The versions of a record, newest first, and one more than `limit`.
 
     Returns:
-        A statement whose rows are `(version as JSON, its time)`.
+        A statement whose rows are `(version as JSON, its time, the change that wrote it)`.
     """
     values = Numbered()
     wanted = values.bind(record_id)
     older = "" if before is None else f"where c.changed_at < {values.bind(before.sort_key)}::timestamptz"
     text = f"""\
-select {_VERSION}, n.changed_at::text
+select {_VERSION}, n.changed_at::text, n.changed_in
 from (
     select version.*, c.changed_at from (
         select {_COLUMNS} from {SCHEMA}.unified_record where id = {wanted}

@@ -339,3 +339,12 @@ def test_without_an_address_of_the_api_there_are_no_links(built_in: Pipeline) ->
     run = built_in.run("coinpaprika_tickers")
     for event in run.result.get_asset_materialization_events():
         assert not [name for name in event.materialization.metadata if "API" in name]
+
+
+def test_a_sequence_that_is_behind_is_refused_and_hides_no_change(warehouse: Connection) -> None:
+    put(warehouse, "1", "one")
+    before = warehouse.execute("select * from kasparro.unified_change order by id").fetchall()
+    warehouse.execute("select setval('kasparro.unified_change_id_seq', 1, false)")
+    with pytest.raises(psycopg.errors.RaiseException, match=r"sequence of .* is behind"):
+        put(warehouse, "2", "two")
+    assert warehouse.execute("select * from kasparro.unified_change order by id").fetchall() == before

@@ -86,7 +86,14 @@ begin
     if cardinality(changed) > 0 then
         insert into kasparro.unified_change as c (id, sources) values (this, changed)
         on conflict (id) do update
-        set sources = array(select distinct unnest(c.sources || excluded.sources));
+        set sources = array(select distinct unnest(c.sources || excluded.sources))
+        where c.changed_at is null;
+        -- one that has its time was committed by another transaction
+        if not found then
+            raise exception 'change % is known: the sequence of kasparro.unified_change is behind', this
+                using hint = 'setval(''kasparro.unified_change_id_seq'', '
+                    '(select max(id) from kasparro.unified_change))';
+        end if;
     end if;
     return null;
 end $$
