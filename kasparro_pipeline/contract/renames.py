@@ -104,7 +104,7 @@ def _confidence(
 
 
 def _same_values(old: str, came: Field, before: Profile | None) -> float:
-    earlier = next(before.root.at(old), None) if before else None
+    earlier = before.root.came_at(old) if before else None
     share = overlap(earlier.values, came.values) if earlier else None
     if earlier is None or share is None:
         return 0.0
