@@ -128,6 +128,10 @@ class Field:
         if not self.is_mapping and len(self.fields) > max_keys:
             self.become_mapping()
 
+    def size(self) -> int:
+        """How many fields this one and all below it are."""
+        return 1 + sum(below.size() if below.fields else 1 for below in self.fields.values())
+
     def walk(self, path: str = "") -> Iterator[tuple[str, "Field"]]:
         """This field and all below it, with their paths."""
         yield path, self
