@@ -22,6 +22,8 @@ from kasparro_pipeline.contract.transforms import transformer
 Change = Literal["added", "removed", "renamed", "retyped", "nullability", "enum", "format", "explosion"]
 
 MAX_EXAMPLES = 5
+STRICTNESS: tuple[Mode, ...] = ("evolve", "quarantine_row", "freeze")
+"""What happens on a change, the mildest first."""
 OVERFLOW = "…"
 """Where a profile of the first form counted the fields that it did not tell apart."""
 
@@ -73,12 +75,14 @@ class _Comparison:
         gone: list[Promise] = []
         found: list[Drift] = []
         for promise in promises:
-            came = next(self.profile.root.at(promise.path), None)
+            came = self.profile.root.came_at(promise.path)
             if came is not None:
                 found += self._kept(promise, came)
             elif not _may_be_hidden(self.profile.root, promise.path):
                 gone.append(promise)
-        new = dict(self._unknown([promise.path for promise in promises]))
+        promised = [promise.path for promise in promises]
+        found += self._no_objects(promised)
+        new = dict(self._unknown(promised))
         added = {path: one for path, one in new.items() if not one.is_mapping}
         pairs = renames.suspected(gone, added, self.profile, before)
         found += [self._renamed(pair, added[pair.new]) for pair in pairs]
@@ -97,11 +101,11 @@ class _Comparison:
             verdicts.setdefault(verdict, {})[name] = seen
         if wrong := verdicts.get("retyped"):
             types = ", ".join(sorted({formats.split(name)[0] for name in wrong}))
-            yield self._of_classes("retyped", promise, modes.retyped, promise.kind, types, wrong)
+            yield self._of_classes("retyped", promise.path, modes.retyped, promise.kind, types, wrong)
         if other := verdicts.get("format"):
             expected = fits.written(promise)
             ways = ", ".join(fits.told_apart(other))
-            yield self._of_classes("format", promise, modes.format, expected, ways, other)
+            yield self._of_classes("format", promise.path, modes.format, expected, ways, other)
         yield from self._nullability(promise, came)
         if promise.spec.values is not None:
             yield from self._enum(promise, came, promise.spec.values)
@@ -111,7 +115,7 @@ class _Comparison:
     def _of_classes(
         self,
         change: Literal["retyped", "format"],
-        promise: Promise,
+        path: str,
         mode: Mode,
         expected: str,
         found: str,
@@ -119,7 +123,7 @@ class _Comparison:
     ) -> Drift:
         examples = tuple(_example(seen.example, seen.place) for seen in classes.values())
         records = sum(seen.count for seen in classes.values())
-        return self._drift(change, promise.path, mode, expected, found, records, examples)
+        return self._drift(change, path, mode, expected, found, records, examples)
 
     def _nullability(self, promise: Promise, came: Field) -> Iterator[Drift]:
         null = came.classes.get("null", Seen(0))
@@ -190,9 +194,25 @@ class _Comparison:
             found = f"more than {most:,} different keys"
             examples = _examples_of_sizes(came.elements)
             records = came.count() if path else self.profile.records
-            return self._drift("explosion", path, modes.explosion, None, found, records, examples)
+            # each of its keys is a new field, and is treated as one by the validation
+            mode = max(modes.explosion, modes.added, key=STRICTNESS.index)
+            return self._drift("explosion", path, mode, None, found, records, examples)
         types = ", ".join(name for name in came.types() if name != "null" or len(came.types()) == 1)
         return self._drift("added", path, modes.added, None, types, came.count(), _examples_of(came))
+
+    def _no_objects(self, promised: list[str]) -> Iterator[Drift]:
+        """Values where an object is expected, on the way to a promised path."""
+        if self.profile.text_only:
+            return  # there are no objects: dots belong to the names of columns
+        known = {*promised, *self.contract.ignore}
+        ways = {path[:dot] for path in promised for dot, character in enumerate(path) if character == "."}
+        for path in sorted(ways):
+            came = None if any(_within(path, one) for one in known) else self.profile.root.came_at(path)
+            classes = came.classes if came else {}
+            if values := {name: classes[name] for name in sorted(classes.keys() - {"object", "null"})}:
+                types = ", ".join(sorted({formats.split(name)[0] for name in values}))
+                mode = self.contract.schema_contract.retyped
+                yield self._of_classes("retyped", path, mode, "object", types, values)
 
     def _unknown(self, promised: list[str]) -> Iterator[tuple[str, Field]]:
         """The fields that no promise and no `ignore` names, by path."""
@@ -208,9 +228,8 @@ class _Comparison:
             if came.is_mapping:
                 yield path, came
                 continue
-            if (came.classes.keys() - {"object", "null"} or not came.fields) and not any(
-                _within(one, path) for one in known
-            ):
+            is_way = not self.profile.text_only and any(_within(one, path) for one in known)
+            if (came.classes.keys() - {"object", "null"} or not came.fields) and not is_way:
                 yield path, came
             waiting += [(f"{path}.{key}", below) for key, below in came.fields.items()]
 

@@ -6,6 +6,7 @@ Values are counted column by column: many values of one key at once. The whole i
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Self
@@ -127,11 +128,25 @@ class Field:
         if not self.is_mapping and len(self.fields) > max_keys:
             self.become_mapping()
 
+    def size(self) -> int:
+        """How many fields this one and all below it are."""
+        return 1 + sum(below.size() if below.fields else 1 for below in self.fields.values())
+
     def walk(self, path: str = "") -> Iterator[tuple[str, "Field"]]:
         """This field and all below it, with their paths."""
         yield path, self
         for key, below in self.fields.items():
             yield from below.walk(f"{path}.{key}" if path else key)
+
+    def came_at(self, path: str) -> "Field | None":
+        """All that came at a path, in one; None if nothing did."""
+        places = list(self.at(path))
+        if len(places) <= 1:
+            return places[0] if places else None
+        whole = Field()
+        for one in places:
+            whole.add(deepcopy(one))
+        return whole
 
     def at(self, path: str) -> Iterator["Field"]:
         """What came at a path; its dots may belong to keys."""

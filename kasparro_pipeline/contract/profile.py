@@ -4,7 +4,7 @@ A profile needs no contract. Profiles of the parts of a document, or of several 
 profile of the whole. The comparison with a contract is in `drift`; what is kept of one field in `observed`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -14,7 +14,7 @@ from kasparro_pipeline.contract.sketch import Seen
 MAX_COLUMNS = 2000
 """Different keys of the records themselves that are told apart."""
 MAX_FIELDS = 5000
-"""Fields that a profile tells apart; beyond them the widest objects become mappings."""
+"""Fields that a profile tells apart; beyond them the widest objects become mappings, at last the records."""
 VERSION = 2
 """Of the stored form. The first had only how many records came by path and type."""
 
@@ -72,11 +72,48 @@ class Profile:
         return total
 
     def _limit(self) -> None:
-        while sum(1 for _ in self.root.walk()) > MAX_FIELDS:
-            wide = [one for path, one in self.root.walk() if path and one.fields and not one.is_mapping]
-            if not wide:
+        while (excess := self.root.size() - MAX_FIELDS) > 0:
+            wide = [one for one in _objects(self.root, ()) if len(one.field.fields) > 1]
+            if wide:
+                _collapse(wide, excess)
+            elif not self.root.is_mapping:
+                self.root.become_mapping()
+            else:
                 return
-            max(wide, key=lambda one: len(one.fields)).become_mapping()
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """An object below the records, and those it is in."""
+
+    field: Field
+    within: tuple[int, ...]
+
+
+def _objects(parent: Field, within: tuple[int, ...]) -> Iterator[_Object]:
+    for below in parent.fields.values():
+        if below.fields:
+            yield _Object(below, within)
+            yield from _objects(below, (*within, id(below)))
+
+
+def _collapse(objects: list[_Object], excess: int) -> None:
+    """Make mappings of the widest objects until there are `excess` fields fewer.
+
+    An object in one that has become a mapping, or around one, waits: its size is another now.
+    """
+    collapsed: set[int] = set()
+    around: set[int] = set()
+    for one in sorted(objects, key=lambda one: -len(one.field.fields)):
+        if id(one.field) in around or not collapsed.isdisjoint(one.within):
+            continue
+        before = one.field.size()
+        one.field.become_mapping()
+        collapsed.add(id(one.field))
+        around.update(one.within)
+        excess -= before - one.field.size()
+        if excess <= 0:
+            return
 
 
 def _of_first_form(types: Mapping[str, Mapping[str, int]]) -> Field:

@@ -5,10 +5,13 @@ confidence = (1 - (1 - 0.8 name) (1 - 0.9 values) (1 - 0.2 type)) x (0.5 + 0.5 f
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from difflib import SequenceMatcher
+from functools import lru_cache
+from heapq import nlargest
+from itertools import pairwise
 
 from kasparro_pipeline.contract import fits
 from kasparro_pipeline.contract.fits import Promise
@@ -27,6 +30,10 @@ SHORTENED = 0.9
 """Likeness of a word and its beginning: cap and capitalization."""
 LEAST_SHORTENED = 3
 """Letters of such a beginning."""
+MAX_CANDIDATES = 50
+"""Fields that came that are compared closely with one that is gone."""
+MAX_LETTERS = 200
+"""Letters of a path that are compared, the last ones: the beginning is where it is nested."""
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
@@ -46,10 +53,11 @@ def suspected(
 
     `before` is a profile in which the gone fields were still there.
     """
+    signs = {path: _pairs_of_letters(path) for path in added}
     pairs = [
         Rename(promise.path, path, confidence)
         for promise in gone
-        for path, came in added.items()
+        for path, came in _candidates(promise.path, added, signs, before)
         if (confidence := _confidence(promise, path, came, before, text_only=profile.text_only)) >= THRESHOLD
     ]
     chosen: list[Rename] = []
@@ -57,6 +65,31 @@ def suspected(
         if not any(pair.old == one.old or pair.new == one.new for one in chosen):
             chosen.append(pair)
     return chosen
+
+
+def _candidates(
+    old: str, added: Mapping[str, Field], signs: Mapping[str, frozenset[str]], before: Profile | None
+) -> Iterable[tuple[str, Field]]:
+    """The fields worth a closer look: of too many, those with the most letters and values in common."""
+    if len(added) <= MAX_CANDIDATES:
+        return added.items()
+    letters = _pairs_of_letters(old)
+    earlier = before.root.came_at(old) if before else None
+    values = earlier.values.kept.keys() if earlier else set()
+
+    def nearness(item: tuple[str, Field]) -> float:
+        others, kept = signs[item[0]], item[1].values.kept
+        in_common = 2 * len(letters & others) / (len(letters) + len(others) or 1)
+        if not values or values.isdisjoint(kept):
+            return in_common
+        return in_common + len(values & kept.keys()) / min(len(values), len(kept))
+
+    return nlargest(MAX_CANDIDATES, added.items(), key=nearness)
+
+
+def _pairs_of_letters(path: str) -> frozenset[str]:
+    text = "".join(_words(path))
+    return frozenset(map("".join, pairwise(text))) or frozenset({text})
 
 
 def combined(*, name: float, values: float, kind: float, fit: float) -> Decimal:
@@ -104,7 +137,7 @@ def _confidence(
 
 
 def _same_values(old: str, came: Field, before: Profile | None) -> float:
-    earlier = next(before.root.at(old), None) if before else None
+    earlier = before.root.came_at(old) if before else None
     share = overlap(earlier.values, came.values) if earlier else None
     if earlier is None or share is None:
         return 0.0
@@ -112,6 +145,8 @@ def _same_values(old: str, came: Field, before: Profile | None) -> float:
     return share * min(1.0, different / DISTINCTIVE)
 
 
-def _words(path: str) -> list[str]:
+@lru_cache
+def _words(path: str) -> tuple[str, ...]:
     """The words of a path in lower case: camelCase, snake_case and dots separate them."""
-    return [word.lower() for word in _WORD.findall(path)] or [path.lower()]
+    path = path[-MAX_LETTERS:]
+    return tuple(word.lower() for word in _WORD.findall(path)) or (path.lower(),)

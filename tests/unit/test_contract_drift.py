@@ -149,6 +149,33 @@ def test_a_key_with_dots_is_no_object_at_its_beginning() -> None:
     assert drift([{"id": 1, "x": "a", "x.y": "b"}], {"x": {}, "z": {"path": "x.y"}}) == []
 
 
+def test_a_value_where_an_object_was_promised_is_told() -> None:
+    fields: dict[str, Any] = {"cost": {"path": "q.usd.price", "type": "integer"}}
+    records = [{"id": 1, "q": 5}, {"id": 2, "q": {"usd": {"price": 1}}}, {"id": 3, "q": None}]
+    (one,) = drift(records, fields)
+    assert (one.change, one.field, one.mode) == ("retyped", "q", "quarantine_row")
+    assert (one.expected, one.found, one.records) == ("object", "integer", 1)
+    assert one.examples == (Example("5", 7, 0),)
+    assert changes([{"id": 1, "q": {"usd": "5"}}], fields) == [
+        ("removed", "q.usd.price"),
+        ("retyped", "q.usd"),
+    ]
+    assert drift(records, fields | {"whole": {"path": "q", "type": "json"}}) == []
+    assert drift(records, fields, ignore=["q"]) == []
+
+
+def test_a_column_is_no_way_to_another_whose_name_goes_on_after_a_dot() -> None:
+    row = {"id": "1", "price": "5", "price.usd": "6"}
+    assert changes([row], {"amount": {"path": "price.usd"}}, text_only=True) == [("added", "price")]
+
+
+def test_what_came_at_both_places_that_a_path_names_counts_together() -> None:
+    fields: dict[str, Any] = {"title": {"path": "a.b", "required": True}}
+    assert drift([{"id": 1, "a.b": "x"}, {"id": 2, "a": {"b": "y"}}], fields) == []
+    (one,) = drift([{"id": 1, "a.b": 5}, {"id": 2, "a": {"b": 6}}, {"id": 3}], fields)[1:]
+    assert (one.change, one.records) == ("retyped", 2)
+
+
 def test_a_format_decides_what_a_timestamp_may_be() -> None:
     assert drift([{"id": 1, "x": 5}], {"x": {"type": "timestamp", "format": "unix"}}) == []
     assert changes([{"id": 1, "x": "5"}], {"x": {"type": "timestamp", "format": "unix_ms"}}) == [
@@ -261,6 +288,24 @@ def test_an_object_with_a_key_for_each_thing_is_one_explosion_and_not_2000_field
     )
     assert one.examples == (Example("2,000 keys", 7, 0),)
     assert drift([record], {"title": {}}, ignore=["by_id"]) == []
+
+
+@pytest.mark.parametrize(
+    ("explosion", "added", "mode"),
+    [
+        ("evolve", "evolve", "evolve"),
+        ("evolve", "quarantine_row", "quarantine_row"),
+        ("freeze", "quarantine_row", "freeze"),
+        ("quarantine_row", "freeze", "freeze"),
+    ],
+)
+def test_an_object_with_a_key_for_each_thing_is_treated_as_the_new_fields_that_it_has(
+    explosion: str, added: str, mode: str
+) -> None:
+    record = {"id": 1, "by_id": {f"k{number}": number for number in range(300)}}
+    modes = {"explosion": explosion, "added": added}
+    (one,) = drift([record], {"title": {"value": "t"}}, schema_contract=modes)
+    assert (one.change, one.mode) == ("explosion", mode)
 
 
 def test_keys_that_differ_from_record_to_record_explode_too() -> None:

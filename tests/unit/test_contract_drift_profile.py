@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections import Counter
 from decimal import Decimal
 from typing import Any
@@ -164,6 +165,37 @@ def test_records_of_any_width_and_depth_leave_a_bounded_profile() -> None:
     assert len(json.dumps(profile_of([deep]).as_json())) < 10_000
     long = profile_of([{"k" * 10_000: "v" * 10_000_000}])
     assert len(json.dumps(long.as_json())) < 1000
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {f"k{n}": {"a": {"b": 1}} for n in range(1900)},
+        {f"k{n}": {f"a{n % 7}": {f"b{n % 11}": {"c": {f"d{n}": n}}}} for n in range(1999)},
+        {f"k{n}": {f"a{m}": {f"b{n}": m, "c": 1} for m in range(n % 20)} for n in range(1500)},
+        {
+            "all": {
+                f"k{n}": {f"a{m}-{n}": {f"b{o}-{n}": 1 for o in range(10)} for m in range(9)}
+                for n in range(190)
+            }
+        },
+    ],
+    ids=["chains", "deep chains", "pairs", "nested"],
+)
+def test_a_record_of_very_many_objects_leaves_a_bounded_profile_soon(record: dict[str, Any]) -> None:
+    started = time.process_time()
+    made = profile_of([record])
+    assert time.process_time() - started < 5
+    assert sum(1 for _ in made.root.walk()) <= profile.MAX_FIELDS
+    again = Profile.of([(1, stored(made)), (2, stored(profile_of([record])))])
+    assert sum(1 for _ in again.root.walk()) <= profile.MAX_FIELDS
+    assert again.records == 2
+
+
+def test_of_many_objects_only_the_widest_become_mappings() -> None:
+    record = {f"wide{n}": {f"k{m}": m for m in range(150)} for n in range(33)}
+    made = profile_of([record | {"wider": {f"k{m}": m for m in range(180)}}])
+    assert [name for name, one in made.root.fields.items() if one.is_mapping] == ["wider"]
 
 
 def test_a_million_different_values_leave_a_sample() -> None:

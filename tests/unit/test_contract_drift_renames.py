@@ -1,5 +1,6 @@
 """Suspected renames: what counts as evidence, how it adds up, and which pairs are chosen."""
 
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -124,3 +125,20 @@ def test_names_that_people_would_call_alike_are(one: str, other: str) -> None:
 )
 def test_names_that_people_would_not_call_alike_are_not(one: str, other: str) -> None:
     assert likeness(one, other) < 0.6
+
+
+def test_of_very_many_fields_the_renamed_one_is_found_soon_by_its_name_or_its_values() -> None:
+    fields = {f"promised{n}": {"type": "number"} for n in range(40)} | {"title": {}, "market_cap": {}}
+    deep = "a_long_name_of_an_object_" * 7
+    now = [
+        {f"{deep}{n}": {deep: {deep: n}} for n in range(950)}
+        | {f"other{n}": n for n in range(950)}
+        | {"id": number, "label": word, "marketCap": "much"}
+        for number, word in enumerate(WORDS)
+    ]
+    before = [{"id": number, "title": word} for number, word in enumerate(WORDS)]
+    started = time.process_time()
+    found = told(drift(fields, now, before))
+    assert time.process_time() - started < 4
+    assert ("renamed", "title", "label") in found
+    assert ("renamed", "market_cap", "marketCap") in found
