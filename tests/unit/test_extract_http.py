@@ -107,7 +107,8 @@ def test_429_waits_as_long_as_retry_after_says(upstream: ScriptedUpstream, sessi
         "-1",
         "soon",
         "",
-        *(format_datetime(datetime.now(UTC) + timedelta(days=days)) for days in (-365, 365)),
+        "Fri, 21 Nov 2025 12:00:00 +0000",
+        "Fri, 21 Nov 2125 12:00:00 +0000",
     ],
 )
 def test_a_retry_after_of_any_kind_is_clamped(
