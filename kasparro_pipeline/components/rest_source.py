@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import dagster as dg
 import requests
@@ -76,6 +77,13 @@ class _Rest(Source):
         )
         incremental = current and self.spec.date_window is not None
         return Extraction(self._batches(request), incremental, lookback_of(self.spec))
+
+    def asked_for(self, location: str) -> str:
+        """The first day of the window: it follows the checkpoint, also within a day."""
+        if self.spec.date_window is None:
+            return ""
+        asked = parse_qs(urlsplit(location).query)
+        return asked.get(self.spec.date_window.start_param, [""])[-1]
 
     def _batches(self, request: Request) -> Iterator[Batch]:
         with requests.Session() as session:

@@ -54,6 +54,10 @@ class Source(ABC):
     def extract(self, connection: Connection, hold: Hold, launched_on: date) -> Extraction:
         """Begin the extraction of the held partition, for a run launched on that day (UTC)."""
 
+    def asked_for(self, location: str) -> str:  # noqa: ARG002 - for sources whose locations move
+        """Which part of the upstream's data a location asks for, if that moves from run to run."""
+        return ""
+
     def key(self, layer: Layer) -> dg.AssetKey:
         """The asset key of one layer."""
         return dg.AssetKey([layer, self.name])

@@ -17,17 +17,21 @@ KEY: Literal["key"] = "key"
 """The type of a key that is no field: a text or an integer."""
 LIMITS = {"max_items": MAX_ITEMS, "max_bytes": MAX_BYTES}
 _TEXT = frozenset({"string", formats.BLANK})
+_WHOLE_LOOKS = frozenset({f"string/{look}" for look in ("integer", "unix", "unix_ms", "yyyymmdd")})
+"""Classes of texts of JSON that read as whole numbers."""
 _ALLOWED: dict[str, frozenset[str]] = {
-    "integer": frozenset({"integer"}),
-    "number": frozenset({"integer", "number"}),
-    "boolean": frozenset({"boolean"}),
+    "integer": frozenset({"integer", "number/whole"}) | _WHOLE_LOOKS,
+    "number": frozenset({"integer", "number", "string/number"}) | _WHOLE_LOOKS,
+    # what else an integer may be than 1 or 0 is not told
+    "boolean": frozenset({"boolean", "string/boolean", "string/yes_no", "string/integer"}),
     "list": frozenset({"list"}),
     KEY: frozenset({"string", "integer"}),
 }
+"""By type: classes with or without their look, as `types` takes them."""
 _ALLOWED_IN_TEXT: dict[str, frozenset[str]] = {
     "integer": frozenset({"integer"}),
     "number": frozenset({"integer", "number"}),
-    "boolean": frozenset({"boolean", "string", "integer"}),  # yes and no are texts, 1 and 0 numbers
+    "boolean": frozenset({"boolean", "string/yes_no", "integer"}),
 }
 _MOMENTS: dict[tuple[str, str], frozenset[str]] = {
     ("timestamp", "iso"): frozenset({"iso_timestamp", "iso_date", "yyyymmdd"}),
@@ -84,32 +88,34 @@ def promises(contract: Contract) -> list[Promise]:
 
 def verdict(promise: Promise, name: str, *, text_only: bool) -> Verdict:
     """Whether values of class `name` keep the promise; null is judged elsewhere."""
-    kind, found = formats.split(name)
+    kind, _ = formats.split(name)
     if kind == "null":
         return "fits"
     if promise.kind in {"timestamp", "date"}:
-        return _verdict_on_moment(promise, kind, found)
+        return _verdict_on_moment(promise, name, text_only=text_only)
     if promise.kind == "json":
         return "fits"
-    if text_only:
-        allowed = _ALLOWED_IN_TEXT.get(promise.kind)
-        return "fits" if allowed is None or kind in allowed else "retyped"
-    return "fits" if kind in _ALLOWED.get(promise.kind, _TEXT) else "retyped"
+    allowed = _ALLOWED_IN_TEXT.get(promise.kind) if text_only else _ALLOWED.get(promise.kind, _TEXT)
+    return "fits" if allowed is None or not allowed.isdisjoint({kind, name}) else "retyped"
 
 
-def _verdict_on_moment(promise: Promise, kind: str, found: str | None) -> Verdict:
+def _verdict_on_moment(promise: Promise, name: str, *, text_only: bool) -> Verdict:
+    kind, look = formats.split(name)
+    found = None if look in formats.LOOKS else look
     if "%" in promise.spec.format:
         expected = _written_as(promise.spec.format)
-        name = kind if found is None else f"{kind}/{found}"
+        if not text_only:
+            expected = frozenset(map(formats.in_json, expected))
         return "fits" if name in expected else "retyped" if found is None else "format"
     if found in _MOMENTS[promise.kind, promise.spec.format]:
         return "fits"
     counts = promise.spec.format in {"unix", "unix_ms"}
-    if counts and kind in {"integer", "number"} and found in {None, "yyyymmdd"}:
+    is_number = kind in {"integer", "number"} or look in {"integer", "number", "yyyymmdd"}
+    if counts and is_number and found in {None, "yyyymmdd"}:
         return "fits"  # a moment near 1970, or far away: no other format either
     if found is None:
         # the reader of RFC 822 takes more than one can tell by the look
-        return "fits" if promise.spec.format == "rfc822" and kind == "string" else "retyped"
+        return "fits" if promise.spec.format == "rfc822" and name == "string" else "retyped"
     return "format"
 
 

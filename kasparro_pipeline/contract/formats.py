@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
 from functools import lru_cache
+from itertools import product
 
 BLANK = "blank"
 """The class of a text without a character that is seen."""
@@ -35,6 +36,7 @@ _CLASSES = {
     "number/unix": r"0{10}\.0+",
     "number": r"[+-]?(?:0+\.?0*|\.0+)(?:[eE][+-]?0+)?",
     "boolean": "(?i:true|false)",
+    "string/yes_no": "(?i:yes|no)",
     "date/iso_date": _DATE,
     "timestamp/iso_timestamp": f"(?:{_DATE}|0{{8}})[T ]{_TIME}",
     "string/rfc822": rf"(?:[A-Z][a-z]{{2}}, )?0?0 {_MONTH} 00(?:00)?(?: 00:00(?::00)?(?: \S+)?)?",
@@ -47,14 +49,21 @@ _PATTERNS = [(name, re.compile(pattern, re.ASCII)) for name, pattern in _CLASSES
 _SLASHES = "string/slashes"
 """Of values of this shape, each tells by itself which comes first, day or month."""
 _BEGINNINGS = frozenset("0123456789+-. \t\n\r\v\f") | {""}
-_BOOLEANS = frozenset({"true", "false", "True", "False", "TRUE", "FALSE"})
+_BOOLEANS = frozenset(
+    "".join(letters)
+    for word in ("true", "false", "yes", "no")
+    for letters in product(*zip(word, word.upper(), strict=True))
+)
+LOOKS = frozenset({"integer", "number", "boolean", "yes_no", "whole"})
+"""What stands behind the slash of a class and is no way to write a date."""
 _LONG = 64
 """Characters of a shape that is not worth being remembered."""
 
 
 def class_of(text: str) -> str:
     """The class of one text."""
-    if not (text[:1] in _BEGINNINGS or text[3:4] == "," or text in _BOOLEANS):
+    is_special = text[:1] in _BEGINNINGS or text[3:4] == "," or text in _BOOLEANS
+    if not (is_special or text[-1:].isspace()):
         return "string"
     found = _class_of_shape(text.strip().translate(_DIGITS))
     return _class_of_slashes(text.strip()) if found == _SLASHES else found
@@ -62,7 +71,11 @@ def class_of(text: str) -> str:
 
 def count_classes(texts: Sequence[str]) -> Counter[str]:
     """How many of many texts have each class: what `class_of` says of each, sooner."""
-    special = [text for text in texts if text[:1] in _BEGINNINGS or text[3:4] == "," or text in _BOOLEANS]
+    special = [
+        text
+        for text in texts
+        if text[:1] in _BEGINNINGS or text[3:4] == "," or text in _BOOLEANS or text[-1:].isspace()
+    ]
     counts: Counter[str] = Counter()
     if len(special) < len(texts):
         counts["string"] = len(texts) - len(special)
@@ -117,5 +130,16 @@ def class_of_number(value: object) -> str:
     if isinstance(value, int):
         written = "/unix" if value in SECONDS else "/unix_ms" if value in MILLISECONDS else ""
         return f"integer{written}"
-    is_unix = isinstance(value, Decimal) and value.adjusted() == DIGITS_OF_SECONDS - 1 and value > 0
-    return "number/unix" if is_unix else "number"
+    if not isinstance(value, Decimal) or not value.is_finite():
+        return "number"
+    if value.adjusted() == DIGITS_OF_SECONDS - 1 and value > 0:
+        return "number/unix"
+    return "number/whole" if value == value.to_integral_value() else "number"
+
+
+def in_json(name: str) -> str:
+    """The class of a text of JSON whose cell would have class `name`: `"5"` is `string/integer`."""
+    kind, written = split(name)
+    if written or kind in LOOKS:
+        return f"string/{written or kind}"
+    return kind

@@ -208,8 +208,8 @@ class Field:
         if text_only:
             self._count(counts, texts, place_of, formats.class_of)
         else:
-            in_json = _sums((_in_json(name), count) for name, count in counts.items())
-            self._count(in_json, texts, place_of, lambda text: _in_json(formats.class_of(text)))
+            in_json = _sums((formats.in_json(name), count) for name, count in counts.items())
+            self._count(in_json, texts, place_of, lambda text: formats.in_json(formats.class_of(text)))
 
 
 def _columns(
@@ -240,14 +240,6 @@ def _storable(key: str) -> str:
     if "\x00" in key or not is_encodable(key):
         return key.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\u0000")
     return key
-
-
-def _in_json(name: str) -> str:
-    """The class of a text of JSON, whose cell would have class `name`: `"5"` is no number there."""
-    kind, written = formats.split(name)
-    if written:
-        return f"string/{written}"
-    return kind if kind == formats.BLANK else "string"
 
 
 def _sums(counts: Iterable[tuple[str, int]]) -> Counter[str]:

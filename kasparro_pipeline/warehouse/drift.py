@@ -44,17 +44,21 @@ class ContractVersion:
 def earlier_profiles(
     connection: Connection, source: str, fields: Sequence[str], without: Collection[int]
 ) -> list[tuple[int, Mapping[str, Any]]]:
-    """Documents of the source from before the fields were found gone, with their profiles, newest first.
+    """Documents of the source from before each field was found gone, with their profiles, newest first.
 
-    The documents `without` are left out: those that are looked at.
+    Of each field up to EARLIER_DOCUMENTS. The documents `without` are left out: those that are looked at.
     """
     return connection.execute(
-        f"select id, profile from {SCHEMA}.document"
-        " where source = %(source)s and loaded_at is not null and profile is not null"
-        " and id <> all(%(without)s) and loaded_at < coalesce(("
+        # fields that were found gone at one time share their documents
+        "with found_gone as (select distinct coalesce(("
         f" select min(detected_at) from {SCHEMA}.drift_event where source = %(source)s"
-        " and change in ('removed', 'renamed') and field = any(%(fields)s)"
-        "), 'infinity') order by id desc limit %(limit)s",
+        " and change in ('removed', 'renamed') and field = gone.field"
+        " ), 'infinity') as at from unnest(%(fields)s::text[]) as gone (field))"
+        f" select id, profile from {SCHEMA}.document where id in ("
+        " select earlier.id from found_gone cross join lateral ("
+        f" select id from {SCHEMA}.document where source = %(source)s and loaded_at < found_gone.at"
+        " and profile is not null and id <> all(%(without)s) order by id desc limit %(limit)s"
+        " ) as earlier) order by id desc",
         {
             "source": source,
             "without": list(without),

@@ -1,8 +1,9 @@
 """Stores documents and raw records (P1, P7), and finds them again. The payload is never looked into here."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from operator import itemgetter
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -104,21 +105,28 @@ def partial_document(connection: Connection, source: str, location: str) -> Part
 
 
 def newest_profiles(
-    connection: Connection, source: str, partition_key: str
+    connection: Connection, source: str, partition_key: str, asked_for: Callable[[str], str]
 ) -> list[tuple[int, Mapping[str, Any]]]:
     """Each location's newest document in a partition, with its profile.
 
-    A partition without documents of its own found the upstream unchanged: what came in the newest partition
-    before it still holds.
+    Only of locations that ask for the same as that of the newest document: `asked_for` tells what a location
+    asks for, where that moves from run to run. A partition without documents of its own found the upstream
+    unchanged: what came in the newest partition before it still holds.
     """
     rows = connection.execute(
-        f"select distinct on (location) id, profile from {SCHEMA}.document where source = %(source)s"
+        f"select distinct on (location) id, location, profile from {SCHEMA}.document"
+        " where source = %(source)s"
         f" and partition_key = (select max(partition_key) from {SCHEMA}.document where source = %(source)s"
         " and partition_key <= %(partition_key)s and loaded_at is not null)"
         " and loaded_at is not null order by location, id desc",
         {"source": source, "partition_key": partition_key},
     ).fetchall()
-    return [(document, profile) for document, profile in rows if profile is not None]
+    newest = asked_for(max(rows, key=itemgetter(0))[1]) if rows else None
+    return [
+        (document, profile)
+        for document, location, profile in rows
+        if profile is not None and asked_for(location) == newest
+    ]
 
 
 def batches(connection: Connection, hold: Hold, *, after: int, size: int) -> Iterator[StoredBatch]:

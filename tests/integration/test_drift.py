@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -248,6 +249,58 @@ def test_a_rename_is_told_from_the_values_that_came_before_it_also_when_it_is_ol
     renamed = [one for one in drift_of(check) if one["change"] == "renamed"]
     assert [(one["field"], one["found"]) for one in renamed] == [("name", "label")]
     assert renamed[0]["confidence"] >= 0.9
+
+
+def test_a_rename_is_told_from_its_values_though_another_field_was_gone_from_the_first_day(
+    deployed: Callable[..., Deployed], upstream: Upstream
+) -> None:
+    never: dict[str, Any] = {"note": {}}
+    pipeline = deployed(RestSource, things(upstream.address, fields=FIELDS | never)).load()
+    for names in ("another", "thing"):
+        upstream.answers["/things"] = [thing(number, name=f"{names} {number}") for number in range(1, 11)]
+        [gone] = drift_of(pipeline.run("it", layers="raw").check("schema_drift"))
+        assert (gone["change"], gone["field"]) == ("removed", "note")
+    upstream.answers["/things"] = DRIFTED["renamed"]
+
+    found = drift_of(pipeline.run("it", layers="raw").check("schema_drift"))
+
+    assert [(one["change"], one["field"], one["found"]) for one in found] == [
+        ("removed", "note", ""),
+        ("renamed", "name", "label"),
+    ]
+
+
+def test_a_drift_in_a_window_that_has_moved_on_is_over(
+    deployed: Callable[..., Deployed], upstream: Upstream
+) -> None:
+    today = datetime.now(UTC).date()
+    window = {"start_param": "start", "end_param": "end", "cursor": "seen"}
+    paginator = {"type": "page_number", "page_param": "page", "max_pages": 5}
+    attributes = things(upstream.address, date_window=window, paginator=paginator)
+    pipeline = deployed(RestSource, attributes).load()
+
+    def answer(*pages: list[dict[str, Any]]) -> None:
+        upstream.answers["/things"] = lambda query, _headers: (
+            200,
+            {"Content-Type": "application/json"},
+            json.dumps(dict(enumerate(pages, 1)).get(int(query["page"]), [])).encode(),
+        )
+
+    one, two = (thing(number, seen=f"{today - timedelta(days=2)}T00:00:00Z") for number in (1, 2))
+    answer([without(one, "name")], [two])
+    assert pipeline.run("it").check("schema_drift").passed is False
+    answer([one], [without(two, "name")])
+    run = pipeline.run("it")
+    assert upstream.requests[-1] != upstream.requests[0]
+    assert not run.check("schema_drift").passed
+    # the first page came as before, so only the second is news: both are looked at
+    answer([one], [two, two | {"id": 3, "name": None}])
+    check = pipeline.run("it").check("schema_drift")
+    assert text_of(check, "records") == "3"
+    answer([one], [two])
+    run = pipeline.run("it")
+    assert run.success
+    assert run.check("schema_drift").passed
 
 
 def test_a_drift_on_one_page_of_several_is_told_with_the_record_that_shows_it(

@@ -4,12 +4,16 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from pydantic_core import PydanticCustomError
 
+from kasparro_pipeline.contract import formats
 from kasparro_pipeline.contract.drift import Drift, Example, compare
+from kasparro_pipeline.contract.field_spec import FieldSpec
 from kasparro_pipeline.contract.profile import MAX_COLUMNS, Profile
 from kasparro_pipeline.contract.spec import Contract
+from kasparro_pipeline.contract.types import converter
 
 
 def drift(
@@ -115,7 +119,7 @@ def test_two_fields_that_nothing_connects_are_one_removed_and_one_added() -> Non
     [
         ("string", 5, "integer"),
         ("string", {"a": 1}, "object"),
-        ("number", "5", "string"),
+        ("number", "five", "string"),
         ("integer", Decimal("1.5"), "number"),
         ("boolean", 1, "integer"),
         ("timestamp", 5, "integer"),
@@ -178,7 +182,7 @@ def test_what_came_at_both_places_that_a_path_names_counts_together() -> None:
 
 def test_a_format_decides_what_a_timestamp_may_be() -> None:
     assert drift([{"id": 1, "x": 5}], {"x": {"type": "timestamp", "format": "unix"}}) == []
-    assert changes([{"id": 1, "x": "5"}], {"x": {"type": "timestamp", "format": "unix_ms"}}) == [
+    assert changes([{"id": 1, "x": "noon"}], {"x": {"type": "timestamp", "format": "unix_ms"}}) == [
         ("retyped", "x")
     ]
 
@@ -447,3 +451,101 @@ def test_every_difference_counts_some_of_the_records(records: list[Any]) -> None
         assert 0 < one.share <= 1
         assert "\x00" not in one.field
         one.field.encode()
+
+
+TYPES: list[dict[str, Any]] = [
+    {"type": "string"},
+    {"type": "integer"},
+    {"type": "number"},
+    {"type": "boolean"},
+    {"type": "list"},
+    {"type": "url"},
+    {"type": "json"},
+    {"type": "date"},
+    {"type": "date", "format": "%Y%m%d"},
+    {"type": "date", "format": "%d/%m/%Y"},
+    {"type": "timestamp"},
+    {"type": "timestamp", "format": "rfc822"},
+    {"type": "timestamp", "format": "unix"},
+    {"type": "timestamp", "format": "unix_ms"},
+]
+LOOKING_LIKE = [
+    "12",
+    "-7",
+    "+7",
+    " 12 ",
+    "3.0",
+    "3.5",
+    ".5",
+    "1e3",
+    "true",
+    "False",
+    "tRUE",
+    "yes",
+    "NO",
+    "no ",
+]
+LOOKING_LIKE += [
+    "1",
+    "0",
+    "20240131",
+    "1704103200",
+    "1704103200.5",
+    "1704103200000",
+    "2024-01-31",
+    "31/01/2024",
+]
+LOOKING_LIKE += [
+    "2024-01-31T10:00:00Z",
+    "Mon, 01 Jan 2024 10:00:00 +0000",
+    "https://example.org/a",
+    "abc",
+    "n/a",
+]
+texts = st.sampled_from(LOOKING_LIKE) | st.text("0123456789.+-eE ", min_size=1, max_size=6)
+numbers = st.integers() | st.decimals(
+    allow_nan=False, allow_infinity=False, min_value=1 - 10**9, max_value=10**9 - 1
+)
+
+
+@given(
+    promised=st.sampled_from(TYPES),
+    value=texts | numbers | st.booleans() | st.sampled_from([[], ["a"], {}, {"a": 1}]),
+    text_only=st.booleans(),
+)
+def test_what_validation_takes_is_neither_retyped_nor_of_another_format(
+    *, promised: dict[str, Any], value: Any, text_only: bool
+) -> None:
+    if text_only and not isinstance(value, str):
+        return
+    spec = FieldSpec.model_validate(promised)
+    look = formats.class_of(str(value)).partition("/")[2]
+    # one of them read as the other is a moment far away: told on purpose
+    assume({look, spec.format} != {"unix", "unix_ms"})
+    # strptime reads digits that no pattern writes
+    assume("%" not in spec.format or value in LOOKING_LIKE)
+    try:
+        converter(spec.type or "string", spec)(value)
+    except (PydanticCustomError, ValueError):
+        return
+    assert changes([{"id": "a", "x": value}], {"x": promised}, text_only=text_only) in (
+        [],
+        [("added", "x.a")],
+    )
+
+
+@given(
+    kind=st.sampled_from(["integer", "number"]),
+    value=texts | numbers | st.booleans() | st.sampled_from([[], {}]),
+)
+def test_what_validation_refuses_of_numbers_is_retyped(kind: str, value: Any) -> None:
+    spec = FieldSpec.model_validate({"type": kind})
+    try:
+        converter(spec.type or "string", spec)(value)
+    except PydanticCustomError as error:
+        assume(error.type != "number_out_of_range")
+        expected = [("retyped", "x")]
+    else:
+        expected = []
+    assume(value != "1704103200.5")  # looks like seconds, whole or not
+    assert changes([{"id": "a", "x": value}], {"x": {"type": kind}}) == expected

@@ -107,6 +107,8 @@ def test_the_classes_of_many_texts_are_those_of_each(texts: list[str]) -> None:
         ("1e5", "number"),
         (".5", "number"),
         ("TRUE", "boolean"),
+        ("tRue ", "boolean"),
+        ("Yes", "string/yes_no"),
         ("2024-02-31", "date/iso_date"),
         ("2024-01-01T10:00:00.123456+02:00", "timestamp/iso_timestamp"),
         ("2024-01-01 10:00", "timestamp/iso_timestamp"),

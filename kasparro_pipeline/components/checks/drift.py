@@ -94,7 +94,7 @@ class _Proposed:
 
 
 def _look(connection: Connection, source: Source, partition_key: str) -> tuple[Profile, list[Drift]]:
-    documents = raw.newest_profiles(connection, source.name, partition_key)
+    documents = raw.newest_profiles(connection, source.name, partition_key, source.asked_for)
     profile = Profile.of(documents)
     drifts = compare(source.contract, profile)
     gone = [drift.field for drift in drifts if drift.change in {"removed", "renamed"}]
