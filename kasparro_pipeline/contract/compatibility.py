@@ -47,8 +47,8 @@ def _directions(contract: Contract, profile: Profile, drift: Drift) -> tuple[boo
     if drift.change == "renamed":
         return not needed, not needed  # one field less and one more: reads as null where it is optional
     if drift.change in {"retyped", "format"}:
-        came = next(profile.root.at(promise.path))
-        return _reads_old(promise, came, text_only=profile.text_only), False
+        came = profile.root.came_at(promise.path)
+        return came is not None and _reads_old(promise, came, text_only=profile.text_only), False
     return True, False  # nullability, enum, explosion: the new contract allows more
 
 

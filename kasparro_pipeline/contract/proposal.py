@@ -49,8 +49,10 @@ def propose(contract: Contract, profile: Profile, drifts: Iterable[Drift]) -> Pr
             _ignore(proposal, drift.field)
         elif drift.change == "renamed":
             _rename(proposal, contract, drift, at_path)
+        elif drift.change == "retyped" and not at_path:
+            proposal.left.append(f"{drift.field}: an object is expected there, for the fields below it")
         for promise in at_path:
-            came = next(profile.root.at(promise.path), None)
+            came = profile.root.came_at(promise.path)
             if promise.name is None:
                 if drift.change not in {"added", "renamed"}:
                     proposal.left.append(f"{drift.field}: {NEEDED}")
@@ -140,7 +142,7 @@ def _retyped(promise: Promise, kind: str, written: str) -> dict[str, Any]:
 
 
 def _take_up(proposal: Proposal, contract: Contract, profile: Profile, path: str) -> None:
-    came = next(profile.root.at(path), None)
+    came = profile.root.came_at(path)
     if came is None or _ODD.search(path):
         proposal.left.append(f"{path}: the name is too long or cannot be written in full; ignore it by hand")
         return

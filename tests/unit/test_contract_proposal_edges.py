@@ -77,3 +77,9 @@ def test_a_value_too_long_to_be_shown_is_left_to_a_person() -> None:
     contract, left = proposed(text, [{"id": "1", "state": "z" * 150}])
     assert contract.fields["state"].values == ("open",)
     assert any("too long" in sentence for sentence in left)
+
+
+def test_a_value_where_an_object_was_promised_is_left_to_a_person() -> None:
+    text = file_of({"usd": {"path": "q.usd", "type": "number"}, "title": {}})
+    _, left = proposed(text, [{"id": "1", "q": 5, "title": "a"}, {"id": "2", "q": {"usd": 1}, "title": "b"}])
+    assert left == ["q: an object is expected there, for the fields below it"]
