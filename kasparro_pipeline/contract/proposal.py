@@ -43,14 +43,10 @@ def propose(contract: Contract, profile: Profile, drifts: Iterable[Drift]) -> Pr
     proposal = Proposal()
     for drift in drifts:
         at_path = [promise for promise in fits.promises(contract) if promise.path == drift.field]
-        if drift.change == "added":
-            _take_up(proposal, contract, profile, drift.field)
-        elif drift.change == "explosion" and not at_path:
-            _ignore(proposal, drift.field)
-        elif drift.change == "renamed":
+        if drift.change == "renamed":
             _rename(proposal, contract, drift, at_path)
-        elif drift.change == "retyped" and not at_path:
-            proposal.left.append(f"{drift.field}: an object is expected there, for the fields below it")
+        elif drift.change == "added" or not at_path:
+            _unpromised(proposal, contract, profile, drift)
         for promise in at_path:
             came = profile.root.came_at(promise.path)
             if promise.name is None:
@@ -61,6 +57,16 @@ def propose(contract: Contract, profile: Profile, drifts: Iterable[Drift]) -> Pr
             elif came is not None:
                 _change(proposal, promise, promise.name, came, drift, text_only=profile.text_only)
     return proposal
+
+
+def _unpromised(proposal: Proposal, contract: Contract, profile: Profile, drift: Drift) -> None:
+    """What came where the contract promises nothing."""
+    if drift.change == "added":
+        _take_up(proposal, contract, profile, drift.field)
+    elif drift.change == "explosion":
+        _ignore(proposal, drift.field)
+    elif drift.change == "retyped":
+        proposal.left.append(f"{drift.field}: an object is expected there, for the fields below it")
 
 
 def _change(
