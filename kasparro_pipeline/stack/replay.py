@@ -45,13 +45,13 @@ def run(settings: StackSettings, source: str, partitions: Sequence[str]) -> int:
             raise StackError("The stack stopped meanwhile, and the run with it.")
         time.sleep(POLL_INTERVAL)
     done = _tell(running.environment["DATABASE_URL"], run_id)
+    if states[0].status != "SUCCESS":
+        say(f"\nThe run {states[0].status.lower()}: {api.failure(run_id)}")
+        return 1
     if missing := sorted(set(partitions) - done):
         say(f"No rejected records in {', '.join(missing)}: is the name right?")
         return 1
-    if states[0].status == "SUCCESS":
-        return 0
-    say(f"\nThe run {states[0].status.lower()}: {api.failure(run_id)}")
-    return 1
+    return 0
 
 
 def _tell(database_url: str, run_id: str) -> set[str]:

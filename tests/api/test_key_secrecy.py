@@ -1,13 +1,8 @@
 """No key is ever told to anybody: not by an answer, not by a log line."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Literal, NoReturn
 
 import pytest
@@ -20,6 +15,7 @@ from kasparro_api.app import create_app
 from kasparro_api.settings import ApiSettings
 from tests.api.conftest import LogLines
 from tests.api.test_keys import ask
+from tests.api.test_operation import uvicorn_of
 
 
 def misplaced(url: str, text: str) -> list[requests.Response]:
@@ -90,49 +86,11 @@ def test_a_part_of_a_key_is_masked_too() -> None:
         assert masked(f"?a={part}&b=1").endswith("&b=1")
 
 
-@contextmanager
-def started_as_a_user_would(database_url: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "uvicorn",
-        "kasparro_api.app:create_app",
-        "--factory",
-        "--port",
-        str(port),
-    ]
-    server = subprocess.Popen(
-        command,
-        env={**os.environ, "DATABASE_URL": database_url},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                requests.get(f"{url}/health", timeout=5)
-                break
-            except requests.ConnectionError:
-                assert server.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-        yield url, server
-    finally:
-        server.terminate()
-        server.communicate(timeout=30)
-
-
 def test_a_server_started_from_the_command_line_logs_no_key(
     database_url: str, key: Callable[..., str]
 ) -> None:
     text = key()
-    with started_as_a_user_would(database_url) as (url, server):
+    with uvicorn_of(database_url) as (url, server):
         answers = misplaced(url, text)
         server.terminate()
         output, _ = server.communicate(timeout=30)

@@ -160,8 +160,8 @@ def _metadata(
     return metadata
 
 
-def _row(drift: Drift, raw_ids: RawIds) -> dict[str, str | int | float | None]:
-    first = drift.examples[0] if drift.examples else Example(None)
+def _facts(drift: Drift) -> dict[str, Any]:
+    """What the table and the stored event say alike."""
     return {
         "change": drift.change,
         "field": shown(drift.field, MAX_PATH),
@@ -169,6 +169,12 @@ def _row(drift: Drift, raw_ids: RawIds) -> dict[str, str | int | float | None]:
         "expected": drift.expected,
         "found": drift.found,
         "records": drift.records,
+    }
+
+
+def _row(drift: Drift, raw_ids: RawIds) -> dict[str, str | int | float | None]:
+    first = drift.examples[0] if drift.examples else Example(None)
+    return _facts(drift) | {
         "share": float(drift.share),
         "confidence": None if drift.confidence is None else float(drift.confidence),
         "example": first.value,
@@ -177,13 +183,7 @@ def _row(drift: Drift, raw_ids: RawIds) -> dict[str, str | int | float | None]:
 
 
 def _event(drift: Drift, raw_ids: RawIds) -> dict[str, object]:
-    return {
-        "change": drift.change,
-        "field": shown(drift.field, MAX_PATH),
-        "mode": drift.mode,
-        "expected": drift.expected,
-        "found": drift.found,
-        "records": drift.records,
+    return _facts(drift) | {
         "share": str(drift.share),
         "confidence": None if drift.confidence is None else str(drift.confidence),
         "examples": [{"value": one.value, "raw_id": _raw_id(one, raw_ids)} for one in drift.examples],
