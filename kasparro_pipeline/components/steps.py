@@ -5,7 +5,7 @@ metadata, retries) belongs to `assets`.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 
@@ -21,7 +21,7 @@ from kasparro_pipeline.contract.validation import (
     winners,
 )
 from kasparro_pipeline.extract import records
-from kasparro_pipeline.extract.documents import Batch
+from kasparro_pipeline.extract.documents import Batch, RawRecord, Rows
 from kasparro_pipeline.extract.unreadable import UnreadableRecordError
 from kasparro_pipeline.warehouse import checkpoints, contracts, ledger, raw, rejected, unified, validated
 from kasparro_pipeline.warehouse.contracts import ContractVersion
@@ -58,9 +58,7 @@ def extract_to_raw(
             resumed = partial is not None and partial.sha256 == batch.document.sha256
             profile = Profile.of([(0, partial.profile)]) if partial is not None and resumed else Profile()
             profile.text_only = batch.document.layout["format"] != "json"
-        profile.observe(
-            [record.value for record in batch.records], [record.position for record in batch.records]
-        )
+        _observe(profile, batch.records)
         counts = raw.store(
             connection,
             hold,
@@ -74,6 +72,13 @@ def extract_to_raw(
             batch.document.location if batch.document else "not modified",
             ", ".join(f"{name} {count}" for name, count in counts.items() if count) or "nothing new",
         )
+
+
+def _observe(profile: Profile, found: Sequence[RawRecord]) -> None:
+    if isinstance(found, Rows):
+        profile.observe_table(found.table, range(found.start, found.start + len(found)))
+    else:
+        profile.observe([record.value for record in found], [record.position for record in found])
 
 
 def validate_raw(connection: Connection, hold: Hold, contract: Contract, *, whole: bool) -> None:

@@ -59,7 +59,7 @@ def accept(name: str, kind: FieldType, field: FieldSpec, value: object) -> objec
     Raises:
         ValidationError: the value breaks a rule of the field.
     """
-    return TypeAdapter(_annotation(name, kind, field, (field.max_items, field.max_bytes))).validate_python(
+    return TypeAdapter(annotation_of(name, kind, field, (field.max_items, field.max_bytes))).validate_python(
         value
     )
 
@@ -70,7 +70,7 @@ def _model_of(contract: "Contract", *, lenient: bool = False) -> type[BaseModel]
     for name, field in contract.fields.items():
         kind = contract.type_of(name)
         largest = (None, None) if modes.explosion == "evolve" else contract.largest(name)
-        annotation: Any = _annotation(name, kind, field, largest)
+        annotation: Any = annotation_of(name, kind, field, largest)
         optional = lenient or (modes.removed == modes.nullability == "evolve")
         if name == contract.version or (field.required and not optional):
             definitions[FIELD + name] = (annotation, Field(alias=name))
@@ -78,13 +78,15 @@ def _model_of(contract: "Contract", *, lenient: bool = False) -> type[BaseModel]
             definitions[FIELD + name] = (annotation | None, Field(None, alias=name))
     if isinstance(contract.version, VersionSpec):
         kind, field = contract.version.type, contract.version.as_field()
-        annotation = _annotation(VERSION, kind, field, (None, None))
+        annotation = annotation_of(VERSION, kind, field, (None, None))
         definitions[FIELD + VERSION] = (annotation, Field(alias=VERSION))
     config = ConfigDict(extra="forbid", hide_input_in_errors=True)
     return create_model(f"{contract.kind}_record", __config__=config, **definitions)
 
 
-def _annotation(name: str, kind: FieldType, field: FieldSpec, largest: tuple[int | None, int | None]) -> Any:  # noqa: ANN401 - an annotation
+def annotation_of(
+    name: str, kind: FieldType, field: FieldSpec, largest: tuple[int | None, int | None]
+) -> Any:  # noqa: ANN401 - an annotation
     """The field's type with its rules, for pydantic. `largest`: items and bytes that are still accepted."""
     longest = field.max_length or (MAX_CATEGORY if name == "category" else None)
     rules: list[Any] = [

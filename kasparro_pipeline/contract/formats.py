@@ -54,6 +54,9 @@ _BOOLEANS = frozenset(
     for word in ("true", "false", "yes", "no")
     for letters in product(*zip(word, word.upper(), strict=True))
 )
+# Both for ASCII alone, on texts that each stand between line ends
+_SPECIAL = re.compile(r"\n(?:[0-9+\-. \t\r\v\f\x1c-\x1f]|\n|...,|(?:(?i:true|false|yes|no))\n)")
+_SPACES = "\t\r\v\f\x1c\x1d\x1e\x1f"
 LOOKS = frozenset({"integer", "number", "boolean", "yes_no", "whole"})
 """What stands behind the slash of a class and is no way to write a date."""
 _LONG = 64
@@ -71,11 +74,7 @@ def class_of(text: str) -> str:
 
 def count_classes(texts: Sequence[str]) -> Counter[str]:
     """How many of many texts have each class: what `class_of` says of each, sooner."""
-    special = [
-        text
-        for text in texts
-        if text[:1] in _BEGINNINGS or text[3:4] == "," or text in _BOOLEANS or text[-1:].isspace()
-    ]
+    special = _special(texts)
     counts: Counter[str] = Counter()
     if len(special) < len(texts):
         counts["string"] = len(texts) - len(special)
@@ -95,6 +94,21 @@ def count_classes(texts: Sequence[str]) -> Counter[str]:
         ]
         counts.update(map(_class_of_slashes, slashed))
     return counts
+
+
+def _special(texts: Sequence[str]) -> Sequence[str]:
+    """Those of the texts that may be something else than a string."""
+    joined = "\n".join(["", *texts, ""])
+    # most columns of words have none of them, which one look at all texts tells
+    plain = joined.isascii() and joined.count("\n") == len(texts) + 1
+    spaced = " \n" in joined or any(space in joined for space in _SPACES)
+    if plain and not spaced and not _SPECIAL.search(joined):
+        return ()
+    return [
+        text
+        for text in texts
+        if text[:1] in _BEGINNINGS or text[3:4] == "," or text in _BOOLEANS or text[-1:].isspace()
+    ]
 
 
 def split(name: str) -> tuple[str, str | None]:

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import compress
 from typing import Any, Self
 
 from kasparro_pipeline.contract import formats
 from kasparro_pipeline.contract.mapping import MAX_DEPTH, is_encodable
 from kasparro_pipeline.contract.sketch import Place, PlaceOf, Seen, Sizes, Sketch, json_size, shown
+from kasparro_pipeline.contract.table import Table
 
 MAX_KEYS = 200
 """Different keys of an object inside a record that are told apart: one with more is a mapping, not a set of
@@ -99,6 +101,19 @@ class Field:
         if self.is_mapping:
             pairs = [(v, p) for one, p in zip(objects, positions, strict=True) for v in one.values()]
             columns = {ANY_KEY: ([v for v, _ in pairs], [p for _, p in pairs])} if pairs else {}
+        self._observe_columns(columns, depth, text_only=text_only)
+
+    def observe_table(self, table: Table, positions: Sequence[int], max_keys: int, *, text_only: bool) -> None:
+        """Count what the records of a table hold."""
+        if self.is_mapping or len(self.fields.keys() | table.columns.keys()) > max_keys:
+            self.observe_objects(list(table), positions, 1, max_keys, text_only=text_only)
+        else:
+            columns = {_storable(name): (column, positions) for name, column in table.columns.items()}
+            self._observe_columns(columns, 1, text_only=text_only)
+
+    def _observe_columns(
+        self, columns: Mapping[str, tuple[Sequence[Any], Sequence[int]]], depth: int, *, text_only: bool
+    ) -> None:
         for key, (found, where) in columns.items():
             self.fields.setdefault(key, Field()).observe(found, where, depth, text_only=text_only)
 
@@ -183,8 +198,8 @@ class Field:
     def _sketch(self, values: Sequence[Any], positions: Sequence[int], kinds: set[type]) -> None:
         texts, where = values, positions
         if kinds != {str}:
-            kept = [index for index, value in enumerate(values) if type(value) in _SKETCHED]
-            texts, where = [str(values[index]) for index in kept], [positions[index] for index in kept]
+            kept = [type(value) in _SKETCHED for value in values]
+            texts, where = list(map(str, compress(values, kept))), list(compress(positions, kept))
         if texts:
             self.values.observe(texts, lambda index: (0, where[index]))
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from kasparro_pipeline.contract.observed import Field
 from kasparro_pipeline.contract.sketch import Seen
+from kasparro_pipeline.contract.table import Table
 
 MAX_COLUMNS = 2000
 """Different keys of the records themselves that are told apart."""
@@ -41,6 +42,13 @@ class Profile:
             where = [p for p, v in zip(positions, values, strict=True) if type(v) is dict]
         if objects:
             self.root.observe_objects(objects, where, 1, MAX_COLUMNS, text_only=self.text_only)
+        self._limit()
+
+    def observe_table(self, table: Table, positions: Sequence[int]) -> None:
+        """Count the records of a table."""
+        self.records += len(table)
+        if len(table):
+            self.root.observe_table(table, positions, MAX_COLUMNS, text_only=self.text_only)
         self._limit()
 
     def as_json(self) -> dict[str, Any]:

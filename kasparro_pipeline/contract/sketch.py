@@ -88,7 +88,8 @@ class Sketch:
     def _observe(self, texts: Sequence[str], place_of: PlaceOf) -> None:
         if self.is_sample:
             last = max(map(_hash, self.kept)) if len(self.kept) >= SAMPLE else 2**32
-            counts = Counter([text for text in texts if crc32(text.encode()) <= last])
+            hashes = _hashes(texts)
+            counts = Counter([text for text, code in zip(texts, hashes, strict=True) if code <= last])
         else:
             counts = Counter(texts)
         left = counts.keys() | self.kept.keys()
@@ -233,6 +234,12 @@ def _as_json(value: object) -> str:
         return json.dumps(value, default=str, ensure_ascii=False)
     except RecursionError:
         return "nested too deep to be shown"
+
+
+def _hashes(texts: Sequence[str]) -> list[int]:
+    """The hash of each text."""
+    lines = "\n".join(texts).encode().split(b"\n")
+    return list(map(crc32, lines)) if len(lines) == len(texts) else list(map(_hash, texts))
 
 
 def _hash(text: str) -> int:

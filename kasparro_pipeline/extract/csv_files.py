@@ -4,33 +4,25 @@ Cells are text; an empty one is null. Dialects and encodings are declared, not g
 """
 
 import codecs
-import csv
 import glob
 import hashlib
 import io
 import os
 import re
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
 from kasparro_pipeline.contract.mapping import is_encodable
 from kasparro_pipeline.contract.spec import StrictModel
-from kasparro_pipeline.extract.documents import Batch, Document, KnownDocument, RawRecord, Request
+from kasparro_pipeline.extract import csv_rows
+from kasparro_pipeline.extract.documents import Batch, Document, KnownDocument, Request
 from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError
 from kasparro_pipeline.extract.json_records import mark_and_encoding
-from kasparro_pipeline.extract.unreadable import UnreadableRecordError
 
-BATCH_ROWS = 20_000
-"""Rows that are stored in one transaction. Fixed: a batch is also what decides which duplicate wins."""
-MAX_FIELD = 16 * 1024 * 1024
-"""Characters of one cell."""
-csv.field_size_limit(MAX_FIELD)  # of the process: for the file, and for a stored row that is read again
 SETTLE_SECONDS = 2
 """A file that was written to within this time may still grow, and is left for later."""
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -134,10 +126,9 @@ def extract(spec: CsvFiles, name: str, request: Request) -> Iterator[Batch]:
     with path.open("rb") as file:
         file.seek(len(mark))
         text = io.TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="")
-        lines = _Lines(text, mark)
-        rows = _rows(lines, spec)
+        lines = csv_rows.Lines(text, mark)
         try:
-            _, header = next(rows, (b"", []))
+            header = csv_rows.first(lines, spec.delimiter, spec.quote)
             layout = {
                 "format": "csv",
                 "columns": _header(header, path),
@@ -154,7 +145,7 @@ def extract(spec: CsvFiles, name: str, request: Request) -> Iterator[Batch]:
                 _context(name),
                 {"path": path.as_posix()},
             )
-            for records, complete in _batches(rows, layout, skip):
+            for records, complete in csv_rows.batches(lines, layout, skip):
                 if complete:
                     _require_same(path, before, sha, lines)
                 cursor = {"sha256": sha.hex(), "records": records[-1].position + 1 if records else skip}
@@ -163,103 +154,6 @@ def extract(spec: CsvFiles, name: str, request: Request) -> Iterator[Batch]:
             raise PermanentUpstreamError(
                 f"the file is not {encoding}: {error}; set `encoding`", str(path)
             ) from error
-
-
-def read(payload: bytes, layout: Mapping[str, Any]) -> dict[str, str | None]:
-    """The cells of one stored row by column name.
-
-    Raises:
-        UnreadableRecordError: more or fewer cells than columns, or quotes that do not end.
-    """
-    text = payload.decode(layout["encoding"], "surrogateescape")
-    try:
-        rows = list(csv.reader([text], delimiter=layout["delimiter"], quotechar=layout["quote"], strict=True))
-    except csv.Error as error:
-        raise UnreadableRecordError(
-            "csv_quotes", f"the row's quotes do not end or are stray, or a cell is too long: {error}"
-        ) from error
-    return _cells(rows[0] if rows else [], layout["columns"])
-
-
-def _cells(row: list[str], columns: list[str]) -> dict[str, str | None]:
-    if len(row) != len(columns):
-        raise UnreadableRecordError("ragged_row", f"the row has {len(row)} cells, the header {len(columns)}")
-    return {column: cell or None for column, cell in zip(columns, row, strict=True)}
-
-
-class _Lines:
-    """Hands lines to the CSV reader, and keeps those of the row under way: the row's own bytes."""
-
-    def __init__(self, text: io.TextIOWrapper, mark: bytes) -> None:
-        self._text = text
-        self._again: deque[str] = deque()
-        self._row: list[str] = []
-        self._digest = hashlib.sha256(mark)
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line = self._again.popleft() if self._again else next(self._text)
-        self._row.append(line)
-        return line
-
-    def take(self) -> bytes:
-        """The bytes of the row that was just read."""
-        payload = "".join(self._row).encode(self._text.encoding, "surrogateescape")
-        self._row = []
-        self._digest.update(payload)
-        return payload
-
-    def take_first(self) -> bytes:
-        """The bytes of its first line alone; the lines behind it are read again, as rows of their own."""
-        self._again.extendleft(reversed(self._row[1:]))
-        del self._row[1:]
-        return self.take()
-
-    def sha256(self) -> bytes:
-        """SHA-256 of all that was taken."""
-        return self._digest.digest()
-
-
-def _rows(lines: _Lines, spec: CsvFiles) -> Iterator[tuple[bytes, list[str] | None]]:
-    """Bytes and cells of each row; None for cells where stray quotes or a cell over MAX_FIELD leave none."""
-    reader = csv.reader(lines, delimiter=spec.delimiter, quotechar=spec.quote, strict=True)
-    while True:
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error:
-            # a quote that does not end would swallow the good rows behind it
-            yield lines.take_first(), None
-        else:
-            yield lines.take(), row
-
-
-def _batches(
-    rows: Iterator[tuple[bytes, list[str] | None]], layout: dict[str, Any], skip: int
-) -> Iterator[tuple[list[RawRecord], bool]]:
-    batch: list[RawRecord] = []
-    position = 0
-    for payload, row in rows:
-        if row == []:
-            continue  # a blank line is no record
-        if position >= skip:
-            if len(batch) == BATCH_ROWS:
-                yield batch, False
-                batch = []
-            batch.append(_record(position, payload, row, layout))
-        position += 1
-    yield batch, True
-
-
-def _record(position: int, payload: bytes, row: list[str] | None, layout: dict[str, Any]) -> RawRecord:
-    try:
-        return RawRecord(position, payload, None if row is None else _cells(row, layout["columns"]))
-    except UnreadableRecordError:
-        # kept like any other; validation meets the same error and says so
-        return RawRecord(position, payload, None)
 
 
 def _encoding(declared: str | None, path: Path) -> tuple[bytes, str]:
@@ -306,7 +200,7 @@ def _context(name: str) -> dict[str, str]:
     return {"file": name} | ({"file_date": day.group()} if day else {})
 
 
-def _require_same(path: Path, before: os.stat_result, sha: bytes, lines: _Lines) -> None:
+def _require_same(path: Path, before: os.stat_result, sha: bytes, lines: csv_rows.Lines) -> None:
     """Nothing moved under the reading, and what was read is the file, byte for byte."""
     try:
         after = path.stat()

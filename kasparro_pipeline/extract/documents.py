@@ -4,7 +4,9 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
+from typing import Any, overload
+
+from kasparro_pipeline.contract.table import Table
 
 Cursor = Mapping[str, Any]
 """How far extraction has come: JSON, opaque to all but the extractor that wrote it."""
@@ -33,6 +35,35 @@ class RawRecord:
     position: int
     payload: bytes
     value: Any
+
+
+class Rows(Sequence[RawRecord]):
+    """Consecutive records of a document whose values are a table: many of them in little room."""
+
+    def __init__(self, start: int, payloads: Sequence[bytes], table: Table) -> None:
+        self.start = start
+        """Position of the first."""
+        self.payloads = payloads
+        self.table = table
+
+    def __len__(self) -> int:
+        return len(self.payloads)
+
+    @overload
+    def __getitem__(self, index: int) -> RawRecord: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Rows": ...
+    def __getitem__(self, index: int | slice) -> "RawRecord | Rows":
+        """One of the records; of a slice without a step, those in it."""
+        if isinstance(index, int):
+            place = range(len(self))[index]
+            return RawRecord(self.start + place, self.payloads[place], self.table.record(place))
+        start, stop, step = index.indices(len(self))
+        if step != 1:
+            raise ValueError("records are taken in their order, without gaps")
+        columns = {name: column[start:stop] for name, column in self.table.columns.items()}
+        payloads = self.payloads[start:stop]
+        return Rows(self.start + start, payloads, Table(columns, len(payloads)))
 
 
 @dataclass(frozen=True, slots=True)

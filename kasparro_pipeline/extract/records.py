@@ -1,12 +1,13 @@
 """Reads a stored record again, by its document's layout: each format has its module."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kasparro_pipeline.extract import csv_files, feed, json_records
+from kasparro_pipeline.contract.table import Table
+from kasparro_pipeline.extract import csv_rows, feed, json_records
 from kasparro_pipeline.extract.unreadable import UnreadableRecordError
 
-_READERS = {"json": json_records.read, "csv": csv_files.read, "feed": feed.read}
+_READERS = {"json": json_records.read, "csv": csv_rows.read, "feed": feed.read}
 
 
 def read(payload: bytes, layout: Mapping[str, Any]) -> object:
@@ -21,3 +22,20 @@ def read(payload: bytes, layout: Mapping[str, Any]) -> object:
         raise
     except (ValueError, RecursionError) as error:
         raise UnreadableRecordError("unreadable", f"the record cannot be read: {error}") from error
+
+
+def read_many(
+    payloads: Sequence[bytes], layout: Mapping[str, Any]
+) -> tuple[Table | list[object], dict[int, UnreadableRecordError]]:
+    """The values that raw payloads of one document hold, and by index why some of them have none."""
+    if layout["format"] == "csv" and (table := csv_rows.read_many(payloads, layout)) is not None:
+        return table, {}
+    values: list[object] = []
+    unreadable: dict[int, UnreadableRecordError] = {}
+    for index, payload in enumerate(payloads):
+        try:
+            values.append(read(payload, layout))
+        except UnreadableRecordError as error:
+            values.append(None)
+            unreadable[index] = error
+    return values, unreadable

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kasparro_pipeline.extract import csv_files, records
+from kasparro_pipeline.extract import csv_files, csv_rows, records
 from kasparro_pipeline.extract.csv_files import CsvFiles, FoundFile, extract, list_files
 from kasparro_pipeline.extract.documents import Batch, KnownDocument, PartialDocument, Request, sha256
 from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError
@@ -158,7 +158,7 @@ def test_a_stray_quote_spoils_its_own_line_only(load: Load) -> None:
 
 
 def test_a_cell_beyond_the_limit_spoils_its_own_row_only(load: Load) -> None:
-    big = b"x" * (csv_files.MAX_FIELD + 1)
+    big = b"x" * (csv_rows.MAX_FIELD + 1)
     found = load(b"a,b\n1," + big + b'\n2,"y\n' + big + b'"\n3,z\n')
     assert read_again(found)[0] == "csv_quotes"
     assert read_again(found)[-1] == {"a": "3", "b": "z"}
@@ -292,7 +292,7 @@ def test_the_same_bytes_again_are_a_no_op(load: Load) -> None:
 def test_an_interrupted_extraction_goes_on_behind_what_is_stored(
     stored: int, load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(csv_files, "BATCH_ROWS", 3)
+    monkeypatch.setattr(csv_rows, "BATCH_ROWS", 3)
     body = b"a,b\n" + b'1,x\n\n2\n3,"y\n4,z\n5,x\n6,x\n7,x\n8,x\n'
     whole = [record for batch in load(body) for record in batch.records]
     assert len(whole) == 8
@@ -309,7 +309,8 @@ def test_an_interrupted_extraction_goes_on_behind_what_is_stored(
 def test_a_file_that_changes_while_it_is_read_is_not_completed(
     change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(csv_files, "BATCH_ROWS", 1000)
+    monkeypatch.setattr(csv_rows, "BATCH_ROWS", 1000)
+    monkeypatch.setattr(csv_rows, "BATCH_CHARACTERS", 1000)
     path = tmp_path / "a.csv"
     path.write_bytes(b"a\n" + b"1234567\n" * 5000)
     state = path.stat()
