@@ -17,12 +17,13 @@ FORMAT = 1
 _FIRST = datetime(2023, 1, 1, tzinfo=UTC)
 _SPAN = 2 * 365 * 86_400
 _TOPICS = ("business", "climate", "culture", "energy", "health", "markets", "science", "sport")
-_WORDS = """
+_VOCABULARY = """
 absence account advance airport balance barrier battery border breach budget
 capital carbon census charter climate council current debate decline deficit
 desert device district economy election engine estuary export factory ferry
 fibre forecast forest freight glacier harvest highway import island
-""".split()
+"""
+_WORDS = _VOCABULARY.split()
 _BAD_DATES = ("yesterday", "31/12/2024", "2024-02-30T10:00:00Z", "")
 Row = list[str]
 

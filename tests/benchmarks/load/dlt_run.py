@@ -1,7 +1,7 @@
 """The measured process of dlt 1.31: the same load, as its documents show it, or tuned. Runs in `.venv-peers`.
 
-It loads with `merge` on the primary key, like ours. It has no contract here: an empty title is accepted, and a
-bad date changes the column's type or goes to a second column.
+It loads with `merge` on the primary key, like ours. It has no contract here: an empty title is accepted, and
+a bad date changes the column's type or goes to a second column.
 """
 
 import csv
