@@ -6,13 +6,15 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	done; echo python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# What is measured beside ours, apart from it
+PEERS := .venv-peers/.installed
 # Copies, not links: as root, the stack opens PostgreSQL's files to another account, which may not reach uv's cache
 UV := UV_LINK_MODE=copy $(BIN)/uv
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	--python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs etl test bench-api lint format lock clean
+.PHONY: help up down status logs etl test bench bench-api lint format lock clean
 
 help: ## Say what there is
 	@echo "usage: make <target>"; echo
@@ -40,6 +42,9 @@ test: $(INSTALLED) ## Run the tests; some of them: make test ARGS="tests/unit -k
 bench-api: $(INSTALLED) ## Measure the read API (20 minutes); less: make bench-api ROWS=100000 ROUNDS=1 ONLY=rates
 	@exec $(BIN)/python -m tests.benchmarks.read_api $(ARGS)
 
+bench: $(INSTALLED) $(PEERS) ## Measure loading beside dlt (an hour); less: make bench ROWS=100000 ROUNDS=1 ONLY=w1
+	@exec $(BIN)/python -m tests.benchmarks.load $(ARGS)
+
 lint: $(INSTALLED) ## Check format, lint rules and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -53,10 +58,11 @@ lock: $(INSTALLED) ## Resolve the dependencies again and write requirements/*.lo
 	echo uv | $(COMPILE) --upgrade - --output-file requirements/bootstrap.lock
 	$(COMPILE) --upgrade pyproject.toml --group dev --output-file requirements/dev.lock
 	$(COMPILE) --upgrade pyproject.toml --constraint requirements/dev.lock --output-file requirements/run.lock
+	$(COMPILE) --upgrade --group pyproject.toml:peers --output-file requirements/peers.lock
 
 clean: ## Stop the stack; remove .venv, caches and build files. The data in .kasparro stay
 	@if [ -x $(BIN)/kasparro ]; then $(BIN)/kasparro down; fi
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml requirements/bootstrap.lock requirements/dev.lock
@@ -68,4 +74,9 @@ $(INSTALLED): pyproject.toml requirements/bootstrap.lock requirements/dev.lock
 		--requirement requirements/bootstrap.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements/dev.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(PEERS): $(INSTALLED) requirements/peers.lock
+	@$(UV) venv --quiet --clear --python $(BIN)/python .venv-peers
+	@$(UV) pip install --quiet --python .venv-peers/bin/python --require-hashes --requirement requirements/peers.lock
 	@touch $@

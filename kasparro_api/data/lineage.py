@@ -40,11 +40,12 @@ _RUN = shown(
     " order by partition_key is not distinct from d.partition_key desc, started_at desc limit 1"
 ).as_string()
 
-# A record that was withdrawn has no raw record any more: the last one that it had is shown
-_ORIGIN = f"""\
+# A record that was withdrawn has no raw record any more: the last one that it had is shown. One row of
+# raw_batch is read, and of its payloads no more than up to the record's end
+ORIGIN = f"""\
 select {differences.record("u")},
-    json_build_object('raw_id', r.id, 'bytes', octet_length(r.payload)),
-    r.payload,
+    json_build_object('raw_id', r.id, 'bytes', r.stop - r.start),
+    substring(r.payloads from r.start + 1 for r.stop - r.start),
     case when d.id is not null then json_build_object(
         'id', d.id, 'location', d.location, 'position', r.position, 'sha256', encode(d.sha256, 'hex'),
         'bytes', d.byte_count, 'records', d.record_count, 'fetched_at', {_utc("d", "fetched_at")},
@@ -62,10 +63,18 @@ select {differences.record("u")},
     ),
     u.changed_in
 from {SCHEMA}.unified_record u
-left join {SCHEMA}.raw_record r on r.id = case when u.raw_id <> 0 then u.raw_id else (
+cross join lateral (select case when u.raw_id <> 0 then u.raw_id else (
     select h.raw_id from {SCHEMA}.unified_history h join {SCHEMA}.unified_change c on c.id = h.changed_in
     where h.id = u.id and h.raw_id <> 0 order by c.changed_at desc limit 1
-) end
+) end as id) wanted
+left join lateral (
+    select wanted.id, b.document_id, b.payloads, b.first_position + (wanted.id - b.first_id)::int as position,
+        coalesce(b.ends[(wanted.id - b.first_id)::int], 0) as start,
+        b.ends[(wanted.id - b.first_id)::int + 1] as stop
+    from (
+        select * from {SCHEMA}.raw_batch where first_id <= wanted.id order by first_id desc limit 1
+    ) b where wanted.id < b.first_id + b.records
+) r on true
 left join {SCHEMA}.document d on d.id = r.document_id
 left join {SCHEMA}.validated_record v on v.document_id = r.document_id and v.raw_id = r.id
 left join {SCHEMA}.rejected_record x on x.document_id = r.document_id and x.raw_id = r.id
@@ -144,7 +153,7 @@ def _origin(request: Request, record_id: int) -> TextStatement:
     settings = request.app.state.settings
     dagster_url = (settings.dagster_ui_url or settings.dagster_url).rstrip("/")
     prefix = request.scope["path"].rpartition("/data/")[0]
-    return TextStatement(_ORIGIN, (record_id, prefix, dagster_url), prepare=True)
+    return TextStatement(ORIGIN, (record_id, prefix, dagster_url), prepare=True)
 
 
 def _exactly(payload: bytes) -> dict[str, str]:

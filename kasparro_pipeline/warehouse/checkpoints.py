@@ -121,13 +121,12 @@ def is_being_validated(connection: Connection, hold: Hold) -> bool:
     return bool(row and row[0])
 
 
-def save_raw(connection: Connection, hold: Hold, document_id: int) -> None:
-    """The document's last stored record is the partition's newest."""
+def save_raw(connection: Connection, hold: Hold, raw_id: int) -> None:
+    """The partition's newest raw record is `raw_id`."""
     connection.execute(
-        f"update {SCHEMA}.checkpoint set raw_through = greatest(raw_through,"
-        f" (select id from {SCHEMA}.raw_record where document_id = %s order by position desc limit 1))"
+        f"update {SCHEMA}.checkpoint set raw_through = greatest(raw_through, %s)"
         " where source = %s and partition_key = %s",
-        (document_id, hold.source, hold.partition_key),
+        (raw_id, hold.source, hold.partition_key),
     )
 
 

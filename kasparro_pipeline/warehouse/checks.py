@@ -38,7 +38,8 @@ def account(connection: Connection, source: str, partition_key: str) -> Accounti
         with outcome as (
             select r.id, v.raw_id as validated, v.superseded_by, x.raw_id as rejected
             from {SCHEMA}.document d
-            join {SCHEMA}.raw_record r on r.document_id = d.id
+            join {SCHEMA}.raw_batch b on b.document_id = d.id
+            cross join generate_series(b.first_id, b.first_id + b.records - 1) as r (id)
             left join {SCHEMA}.validated_record v on v.document_id = d.id and v.raw_id = r.id
             left join {SCHEMA}.rejected_record x on x.document_id = d.id and x.raw_id = r.id
             where d.source = %s and d.partition_key = %s

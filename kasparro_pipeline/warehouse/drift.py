@@ -71,8 +71,12 @@ def earlier_profiles(
 def raw_ids(connection: Connection, places: Collection[tuple[int, int]]) -> dict[tuple[int, int], int]:
     """The raw records at some places: document and position."""
     rows = connection.execute(
-        "select document_id, position, id from unnest(%s::bigint[], %s::int[]) as p (document_id, position)"
-        f" join {SCHEMA}.raw_record using (document_id, position)",
+        "select p.document_id, p.position, b.first_id + p.position - b.first_position"
+        " from unnest(%s::bigint[], %s::int[]) as p (document_id, position) cross join lateral ("
+        f" select first_id, first_position, records from {SCHEMA}.raw_batch r"
+        " where r.document_id = p.document_id and r.first_position <= p.position"
+        " order by r.first_position desc limit 1"
+        " ) b where p.position < b.first_position + b.records",
         ([document for document, _ in places], [position for _, position in places]),
     ).fetchall()
     return {(document, position): raw_id for document, position, raw_id in rows}

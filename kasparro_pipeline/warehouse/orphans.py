@@ -27,6 +27,10 @@ def of_partition(connection: Connection, source: str, partition_key: str) -> Orp
     row = connection.execute(
         f"""
         with part as (select id from {SCHEMA}.document where source = %(source)s and partition_key = %(key)s),
+        kept as (
+            select b.document_id, r.id from part join {SCHEMA}.raw_batch b on b.document_id = part.id
+            cross join generate_series(b.first_id, b.first_id + b.records - 1) as r (id)
+        ),
         valid as (
             select v.document_id, v.raw_id, v.source_id, v.superseded_by
             from part join {SCHEMA}.validated_record v on v.document_id = part.id
@@ -38,13 +42,16 @@ def of_partition(connection: Connection, source: str, partition_key: str) -> Orp
         )
         select
             (select count(*) from valid v where not exists (
-                select from {SCHEMA}.raw_record r where r.id = v.raw_id and r.document_id = v.document_id)),
+                select from kept where kept.id = v.raw_id and kept.document_id = v.document_id)),
             (select count(*) from part join {SCHEMA}.rejected_record x on x.document_id = part.id
-                where not exists (select from {SCHEMA}.raw_record r
-                    where r.id = x.raw_id and r.document_id = x.document_id)),
+                where not exists (
+                    select from kept where kept.id = x.raw_id and kept.document_id = x.document_id)),
             (select count(*) from served where id is null),
             (select count(distinct s.id) from served s where s.raw_id > 0
-                and not exists (select from {SCHEMA}.raw_record r where r.id = s.raw_id)),
+                and s.raw_id is distinct from (
+                    -- of the row that would hold it: it may have come in another partition
+                    select least(s.raw_id, b.first_id + b.records - 1) from {SCHEMA}.raw_batch b
+                    where b.first_id <= s.raw_id order by b.first_id desc limit 1)),
             (select count(*) from part
                 join {SCHEMA}.rejected_record x on x.document_id = part.id
                 join {SCHEMA}.unified_record u on u.source = x.source and u.source_id = x.source_id

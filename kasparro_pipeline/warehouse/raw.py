@@ -1,6 +1,9 @@
-"""Stores documents and raw records (P1, P7), and finds them again. The payload is never looked into here."""
+"""Stores documents and raw records (P1, P7), and finds them again. The payload is never looked into here.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+How records lie in the table is in `raw_batches`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from operator import itemgetter
@@ -14,19 +17,11 @@ from kasparro_pipeline.extract.documents import (
     Document,
     KnownDocument,
     PartialDocument,
-    RawRecord,
 )
-from kasparro_pipeline.warehouse import checkpoints, ledger
+from kasparro_pipeline.warehouse import checkpoints, ledger, raw_batches
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
+from kasparro_pipeline.warehouse.raw_batches import StoredRecord
 from kasparro_pipeline.warehouse.tables import SCHEMA
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRecord:
-    """A raw record as stored."""
-
-    raw_id: int
-    payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +89,14 @@ def known_document(connection: Connection, source: str, location: str) -> KnownD
 def partial_document(connection: Connection, source: str, location: str) -> PartialDocument | None:
     """The location's newest document, if an extraction of it was interrupted."""
     row = connection.execute(
-        f"select d.sha256, d.profile, d.loaded_at,"
-        f" (select max(position) + 1 from {SCHEMA}.raw_record r where r.document_id = d.id)"
-        f" from {SCHEMA}.document d where d.source = %s and d.location = %s order by d.id desc limit 1",
+        f"select id, sha256, profile, loaded_at from {SCHEMA}.document"
+        " where source = %s and location = %s order by id desc limit 1",
         (source, location),
     ).fetchone()
-    if row is None or row[2] is not None or row[3] is None:
+    if row is None or row[3] is not None:
         return None
-    return PartialDocument(bytes(row[0]), row[3], row[1])
+    stored = raw_batches.next_position(connection, row[0])
+    return PartialDocument(bytes(row[1]), stored, row[2]) if stored else None
 
 
 def newest_profiles(
@@ -139,43 +134,37 @@ def batches(connection: Connection, hold: Hold, *, after: int, size: int) -> Ite
         f"select d.id, d.layout, d.context from {SCHEMA}.document d"
         " where d.source = %s and d.partition_key = %s and ("
         # ids rise with the position: the last record tells whether any of the document is left
-        f" select r.id from {SCHEMA}.raw_record r where r.document_id = d.id order by r.position desc limit 1"
+        f" select b.first_id + b.records - 1 from {SCHEMA}.raw_batch b where b.document_id = d.id"
+        " order by b.first_position desc limit 1"
         ") > %s order by d.id",
         (hold.source, hold.partition_key, after),
     ).fetchall()
     for document_id, layout, context in documents:
-        start: int | None = _first_position(connection, document_id, after) // size * size
+        first = raw_batches.position_behind(connection, document_id, after) or 0
+        start: int | None = first // size * size
         while start is not None:
-            rows = connection.execute(
-                f"select id, payload from {SCHEMA}.raw_record where document_id = %s"
-                " and position >= %s and position < %s order by position",
-                (document_id, start, start + size),
-            ).fetchall()
-            if rows:
-                yield StoredBatch(document_id, layout, context, [StoredRecord(*row) for row in rows])
-            start = start + size if len(rows) == size else None
-
-
-def _first_position(connection: Connection, document_id: int, after: int) -> int:
-    row = connection.execute(
-        f"select min(position) from {SCHEMA}.raw_record where document_id = %s and id > %s",
-        (document_id, after),
-    ).fetchone()
-    return row[0] if row and row[0] is not None else 0
+            records = raw_batches.between(connection, document_id, start, start + size)
+            if records:
+                yield StoredBatch(document_id, layout, context, records)
+            start = start + size if len(records) == size else None
 
 
 def _store_records(
     connection: Connection, hold: Hold, document: Document, batch: Batch, profile: Mapping[str, Any] | None
 ) -> dict[str, int]:
     document_id, is_new = _open_document(connection, hold, document)
-    _copy(connection, document_id, batch.records)
-    checkpoints.save_raw(connection, hold, document_id)
+    last = raw_batches.append(connection, document_id, batch.records)
+    if last is not None:
+        checkpoints.save_raw(connection, hold, last)
     connection.execute(
-        f"update {SCHEMA}.document set profile = %(profile)s,"
-        f" record_count = case when %(complete)s then"
-        f" (select coalesce(max(position) + 1, 0) from {SCHEMA}.raw_record where document_id = %(id)s) end,"
+        f"update {SCHEMA}.document set profile = %(profile)s, record_count = %(records)s,"
         " loaded_at = case when %(complete)s then now() end where id = %(id)s",
-        {"id": document_id, "complete": batch.complete, "profile": Jsonb(profile) if profile else None},
+        {
+            "id": document_id,
+            "complete": batch.complete,
+            "records": raw_batches.next_position(connection, document_id) if batch.complete else None,
+            "profile": Jsonb(profile) if profile else None,
+        },
     )
     return {
         "documents": int(batch.complete),
@@ -211,11 +200,3 @@ def _open_document(connection: Connection, hold: Hold, document: Document) -> tu
     ).fetchone()
     assert new is not None  # noqa: S101 - `returning` returns a row
     return new[0], True
-
-
-def _copy(connection: Connection, document_id: int, records: Sequence[RawRecord]) -> None:
-    statement = f"copy {SCHEMA}.raw_record (document_id, position, payload) from stdin (format binary)"
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.set_types(["int8", "int4", "bytea"])
-        for record in records:
-            copy.write_row((document_id, record.position, record.payload))

@@ -8,8 +8,10 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
+from kasparro_pipeline.warehouse import raw_batches
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
-from kasparro_pipeline.warehouse.raw import StoredBatch, StoredRecord
+from kasparro_pipeline.warehouse.raw import StoredBatch
+from kasparro_pipeline.warehouse.raw_batches import StoredRecord
 from kasparro_pipeline.warehouse.tables import SCHEMA
 
 EXAMPLES = 20
@@ -68,11 +70,28 @@ def batches(connection: Connection, hold: Hold, *, size: int) -> Iterator[Stored
     ).fetchall()
     for document_id, layout, context in documents:
         after = 0
-        while rows := connection.execute(
-            f"select r.id, r.payload from {SCHEMA}.rejected_record x"
-            f" join {SCHEMA}.raw_record r on r.id = x.raw_id"
-            " where x.document_id = %s and x.raw_id > %s order by x.raw_id limit %s",
-            (document_id, after, size),
-        ).fetchall():
-            yield StoredBatch(document_id, layout, context, [StoredRecord(*row) for row in rows])
-            after = rows[-1][0]
+        while records := _next_records(connection, document_id, after, size):
+            yield StoredBatch(document_id, layout, context, records)
+            after = records[-1].raw_id
+
+
+def _next_records(connection: Connection, document_id: int, after: int, size: int) -> list[StoredRecord]:
+    """The next rejected records of a document behind raw id `after`, as received."""
+    found: list[StoredRecord] = []
+    with connection.cursor() as cursor:
+        # One row at a time: a few rejected records may lie far apart, in rows of a megabyte each
+        for first_id, ends, payloads, numbers in cursor.stream(
+            "with place as ("
+            " select b.first_id, array_agg((x.raw_id - b.first_id)::int order by x.raw_id) as numbers from ("
+            f" select raw_id from {SCHEMA}.rejected_record"
+            " where document_id = %(document)s and raw_id > %(after)s order by raw_id limit %(size)s"
+            f" ) x cross join lateral (select first_id, document_id, records from {SCHEMA}.raw_batch"
+            " where first_id <= x.raw_id order by first_id desc limit 1) b"
+            " where b.document_id = %(document)s and x.raw_id < b.first_id + b.records group by b.first_id"
+            f") select b.first_id, b.ends, b.payloads, p.numbers from place p join {SCHEMA}.raw_batch b"
+            " using (first_id) order by b.first_id",
+            {"document": document_id, "after": after, "size": size},
+            binary=True,
+        ):
+            found += raw_batches.cut(first_id, ends, payloads, numbers)
+    return found

@@ -91,16 +91,20 @@ document = Table(
     Index(None, "source", "partition_key", "id"),
 )
 
-raw_record = Table(
-    "raw_record",
+# Ids rise in the order of arrival. The view raw_record shows the records one by one, for people.
+raw_batch = Table(
+    "raw_batch",
     metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True, comment="order of arrival"),
     Column(
-        "document_id", BigInteger, nullable=False
-    ),  # no foreign key: it would cost each COPY a look-up a row
-    Column("position", Integer, nullable=False, comment="0-based, within the document"),
-    Column("payload", LargeBinary, nullable=False, comment="the record's bytes, exactly as received"),
-    UniqueConstraint("document_id", "position"),
+        "first_id", BigInteger, primary_key=True, autoincrement=False, comment="raw_id of its first record"
+    ),
+    Column("document_id", BigInteger, nullable=False),
+    Column("first_position", Integer, nullable=False, comment="0-based, within the document"),
+    Column("records", Integer, nullable=False, comment="how many follow each other, in raw_id and position"),
+    Column("ends", ARRAY(Integer), nullable=False, comment="where each record ends in payloads, in bytes"),
+    Column("payloads", LargeBinary, nullable=False, comment="the records' bytes, exactly as received"),
+    CheckConstraint("records > 0", name="records"),
+    UniqueConstraint("document_id", "first_position"),
 )
 
 validated_record = Table(

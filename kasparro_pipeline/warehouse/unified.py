@@ -76,7 +76,8 @@ _WITHDRAW = sql.SQL("""
 with gone as (
     select u.id, u.source, u.source_id
     from {document} d
-    join {raw} r on r.document_id = d.id
+    join {raw} b on b.document_id = d.id
+    cross join generate_series(b.first_id, b.first_id + b.records - 1) as r (id)
     join {unified} u on u.raw_id = r.id and u.source = d.source
     where d.source = %(source)s and d.partition_key = %(partition_key)s and u.deleted_at is null
         and not exists (
@@ -104,7 +105,7 @@ deleted as (
 select (select count(*) from restored), (select count(*) from deleted)
 """).format(
     document=sql.Identifier(SCHEMA, "document"),
-    raw=sql.Identifier(SCHEMA, "raw_record"),
+    raw=sql.Identifier(SCHEMA, "raw_batch"),
     validated=sql.Identifier(SCHEMA, "validated_record"),
     unified=sql.Identifier(SCHEMA, "unified_record"),
     newest=sql.SQL(", ").join(

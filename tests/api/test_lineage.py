@@ -7,16 +7,19 @@ import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kasparro_api.data.lineage import ORIGIN
 from kasparro_pipeline.components.steps import merge_validated, validate_raw
 from kasparro_pipeline.extract.documents import Batch, Document, RawRecord
 from kasparro_pipeline.extract.json_records import records
 from kasparro_pipeline.warehouse import contracts, ledger, raw
 from tests.api.conftest import Service, service_of
 from tests.api.test_changes import put
+from tests.integration.conftest import add_raw
 from tests.integration.test_merge_order import CONTRACTS, LOOSE, PARTITIONS, STRICT, World
 
 if TYPE_CHECKING:
@@ -227,19 +230,37 @@ def test_p7_a_json_record_comes_back_byte_for_byte(linked: Service, item: bytes)
 )
 def test_p7_any_payload_comes_back_byte_for_byte(linked: Service, payload: bytes) -> None:
     row = linked.warehouse.execute(
-        "with d as (insert into kasparro.document (source, partition_key, run_id, location, context,"
+        "insert into kasparro.document (source, partition_key, run_id, location, context,"
         " layout, headers, byte_count, sha256, fetched_at)"
-        " values ('odd', '', 'r', 'l', '{}', '{}', '{}', 0, '', now()) returning id)"
-        " insert into kasparro.raw_record (document_id, position, payload)"
-        " select id, 0, %s from d returning id",
-        [payload],
+        " values ('odd', '', 'r', 'l', '{}', '{}', '{}', 0, '', now()) returning id",
     ).fetchone()
     assert row is not None
-    record_id = put(linked.warehouse, f"odd-{row[0]}", source="odd", raw_id=row[0])
+    raw_id = add_raw(linked.warehouse, row[0], b"one before", payload, b"one behind") - 1
+    record_id = put(linked.warehouse, f"odd-{raw_id}", source="odd", raw_id=raw_id)
     told = lineage(linked, record_id)
     assert sent(told["raw"]) == payload
     assert told["raw"]["bytes"] == len(payload)
     assert told["run"]["status"] is None  # the ledger does not know the run
+
+
+def test_the_payload_is_found_by_key_and_of_all_raw_one_row_is_read(linked: Service) -> None:
+    for document in range(40):
+        last = add_raw(linked.warehouse, 2**40 + document, *(b"%d" % number for number in range(1010)))
+    record_id = put(linked.warehouse, "one-of-many", raw_id=last - 1010 * 20)
+    linked.warehouse.execute("analyze kasparro.raw_batch")
+    with psycopg.RawCursor(linked.warehouse) as cursor:
+        row = cursor.execute(f"explain (analyze, format json) {ORIGIN}", (record_id, "", "")).fetchone()
+    assert row is not None
+    [scan] = [node for node in nodes(row[0][0]["Plan"]) if node.get("Relation Name") == "raw_batch"]
+    assert scan["Index Name"] == "raw_batch_pkey"
+    assert scan["Actual Rows"] * scan["Actual Loops"] == 1
+    assert sent(lineage(linked, record_id)["raw"]) == b"1009"
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes(below)
 
 
 def test_versions_come_in_pages_each_once(linked: Service) -> None:

@@ -5,8 +5,10 @@ from datetime import datetime
 
 import pytest
 
+from tests.benchmarks import chart, tables
+from tests.benchmarks.figures import Figures, Spread
+from tests.benchmarks.marked import replaced
 from tests.benchmarks.read_api import (
-    chart,
     goals,
     pgbench,
     publish,
@@ -16,7 +18,6 @@ from tests.benchmarks.read_api import (
     statements,
     wrk,
 )
-from tests.benchmarks.read_api.figures import Figures, Spread
 from tests.benchmarks.read_api.pipeline import contract
 from tests.benchmarks.read_api.settings import SECTIONS, BenchSettings
 
@@ -95,8 +96,8 @@ def test_a_goal_is_met_not_met_or_not_measured(figures: Figures) -> None:
 
 def test_the_results_are_tables_and_one_line_of_json(figures: Figures) -> None:
     judged = goals.judge(figures)
-    assert "not measured" in report.plain(report.goals_table(judged))
-    assert report.markdown(report.rates_table(figures)).count("newest 100") == 2
+    assert "not measured" in tables.plain(tables.goals_table(judged))
+    assert tables.markdown(report.rates_table(figures)).count("newest 100") == 2
     assert "\n" not in report.one_line(figures, judged, {"rows": 1000})
 
 
@@ -108,10 +109,10 @@ def test_the_chart_is_well_formed_whatever_a_label_holds() -> None:
 
 
 def test_only_the_marked_part_of_a_document_is_replaced() -> None:
-    document = f"before {publish.BEGIN} old {publish.END} after"
-    assert publish.replaced(document, "new") == f"before {publish.BEGIN}\n\nnew\n\n{publish.END} after"
+    document = "before [ old ] after"
+    assert replaced(document, "[", "]", "new") == "before [\n\nnew\n\n] after"
     with pytest.raises(ValueError, match="has no"):
-        publish.replaced("no marks", "new")
+        replaced("no marks", publish.BEGIN, publish.END, "new")
 
 
 def test_the_records_are_the_same_in_every_run_and_all_have_their_share() -> None:

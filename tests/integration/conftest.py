@@ -19,7 +19,9 @@ from psycopg.rows import dict_row
 
 from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.definitions import build_definitions
+from kasparro_pipeline.extract.documents import RawRecord
 from kasparro_pipeline.stack.sandbox.app import create_app
+from kasparro_pipeline.warehouse import raw_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,8 +102,16 @@ class Pipeline:
         """Each row of the data tables with its physical version: equal results mean that none was written."""
         return {
             table: self.rows(f"select t.ctid::text, t.xmin::text, t.* from kasparro.{table} t order by 1")
-            for table in ("document", "raw_record", "validated_record", "rejected_record", "unified_record")
+            for table in ("document", "raw_batch", "validated_record", "rejected_record", "unified_record")
         }
+
+
+def add_raw(connection: psycopg.Connection[Any], document_id: int, *payloads: bytes) -> int:
+    """Store raw records of a document that has none; the raw id of the last one."""
+    records = [RawRecord(position, payload, None) for position, payload in enumerate(payloads)]
+    last = raw_batches.append(connection, document_id, records)
+    assert last is not None
+    return last
 
 
 @dataclass

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-LOCKS = ("bootstrap", "run", "dev")
+LOCKS = ("bootstrap", "run", "dev", "peers")
 
 
 def _lock(name: str) -> str:

@@ -16,6 +16,8 @@ import psycopg
 import requests
 
 from kasparro_pipeline.warehouse import api_keys
+from tests.benchmarks import tables
+from tests.benchmarks.figures import Figures
 from tests.benchmarks.read_api import (
     export,
     goals,
@@ -31,7 +33,6 @@ from tests.benchmarks.read_api import (
 )
 from tests.benchmarks.read_api.bench import Bench
 from tests.benchmarks.read_api.dataset import Dataset, prepared
-from tests.benchmarks.read_api.figures import Figures
 from tests.benchmarks.read_api.settings import BenchSettings
 
 RUNS = {
@@ -83,12 +84,12 @@ def main() -> None:
     result = settings.home / "bench-api.json"
     result.write_text(json.dumps({**facts, **figures.as_json()}, indent=1) + "\n")
     print()
-    for table in (report.rates_table(figures), report.others_table(figures), report.goals_table(judged)):
+    for table in (report.rates_table(figures), report.others_table(figures), tables.goals_table(judged)):
         if len(table) > 1:
-            print(report.plain(table), end="\n\n")
+            print(tables.plain(table), end="\n\n")
     for part, reason in figures.skipped.items():
         print(f"skipped {part}: {reason}")
-    print(report.noise(figures), f"Every measurement is in {result}.")
+    print(tables.noise(figures), f"Every measurement is in {result}.")
     if asked.docs:
         publish.publish(Path(__file__).parents[3], figures, judged, facts)
     print(report.one_line(figures, judged, facts))

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tests.benchmarks.read_api import machine, servers, wrk
+from tests.benchmarks import machine
+from tests.benchmarks.figures import Figures
+from tests.benchmarks.read_api import servers, wrk
 from tests.benchmarks.read_api.dataset import Dataset
-from tests.benchmarks.read_api.figures import Figures
 from tests.benchmarks.read_api.servers import Server
 from tests.benchmarks.read_api.settings import BenchSettings
 from tests.benchmarks.read_api.wrk import Load

@@ -4,7 +4,8 @@ import subprocess
 import time
 
 from kasparro_pipeline.stack.embedded import programs
-from tests.benchmarks.read_api import client, machine, statements
+from tests.benchmarks import machine
+from tests.benchmarks.read_api import client, statements
 from tests.benchmarks.read_api.bench import Bench
 
 SECTION = "export"

@@ -1,29 +1,14 @@
 """What the API shall reach, and whether it did. Measures nothing itself."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from statistics import median
 
+from tests.benchmarks.figures import Figures, Spread
+from tests.benchmarks.judging import Goal, at_least, at_most, named, told
 from tests.benchmarks.read_api import export, loading, matrix, operation, rates, search
 from tests.benchmarks.read_api.bench import FEW, MANY
-from tests.benchmarks.read_api.figures import Figures, Spread
 
 CONNECTIONS = (FEW, MANY)
-FLOOR = "the floor"
-"""Instead of a wanted figure."""
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A figure that is wanted, and the one that was measured."""
-
-    name: str
-    wanted: str
-    figure: float | None
-    """None if it was not measured."""
-    met: bool | None
-    shown: str
-    """The figure with its parts, for people."""
 
 
 def judge(figures: Figures) -> list[Goal]:
@@ -45,10 +30,10 @@ def judge(figures: Figures) -> list[Goal]:
 def _lists(figures: Figures) -> Iterable[Goal]:
     for case in (rates.NEWEST, rates.FILTERED):
         floor = _ratios(figures, (case, rates.API), (case, rates.PGBENCH))
-        yield _at_least(f"{case} / pgbench", 0.55, floor)
-        yield _at_least(f"{case} / pgbench, then", 0.70, floor)
+        yield at_least(f"{case} / pgbench", 0.55, floor)
+        yield at_least(f"{case} / pgbench, then", 0.70, floor)
         rival = _ratios(figures, (case, rates.API), (case, rates.POSTGREST))
-        yield _at_least(f"{case} / PostgREST, every round", 1.0, rival, of=lambda spread: spread.lowest)
+        yield at_least(f"{case} / PostgREST, every round", 1.0, rival, of=lambda spread: spread.lowest)
         tails = {}
         for connections in CONNECTIONS:
             p50, p99 = (
@@ -56,20 +41,20 @@ def _lists(figures: Figures) -> Iterable[Goal]:
             )
             if p50:
                 tails[f"{connections} conn"] = Spread.of(p99[number] / p50[number] for number in p50)
-        yield _at_most(f"{case}: p99 / p50", 2.5, tails)
+        yield at_most(f"{case}: p99 / p50", 2.5, tails)
     deep = _ratios(figures, (rates.DEEP, rates.API), (rates.NEWEST, rates.API))
-    yield _at_least(f"{rates.DEEP} / first page", 0.95, deep)
+    yield at_least(f"{rates.DEEP} / first page", 0.95, deep)
 
 
 def _records(figures: Figures) -> Iterable[Goal]:
     rival = _ratios(figures, (rates.RECORD, rates.API), (rates.RECORD, rates.POSTGREST))
-    yield _at_least(f"{rates.RECORD} / PostgREST", 1.0, rival)
-    yield _at_least(f"{rates.RECORD} / PostgREST, then", 1.3, rival)
+    yield at_least(f"{rates.RECORD} / PostgREST", 1.0, rival)
+    yield at_least(f"{rates.RECORD} / PostgREST, then", 1.3, rival)
 
 
 def _usual_way(figures: Figures) -> Iterable[Goal]:
     for case, wanted in ((rates.NEWEST, 5.0), (rates.FILTERED, 5.0), (rates.RECORD, 4.0)):
-        yield _at_least(
+        yield at_least(
             f"{case} / the usual way", wanted, _ratios(figures, (case, rates.API), (case, rates.USUAL))
         )
 
@@ -81,16 +66,16 @@ def _layers(figures: Figures) -> Iterable[Goal]:
             where: Spread(1 - spread.median, 1 - spread.highest, 1 - spread.lowest)
             for where, spread in kept.items()
         }
-        yield _at_most(f"{case}: what the layers cost", 0.10, cost)
+        yield at_most(f"{case}: what the layers cost", 0.10, cost)
 
 
 def _again(figures: Figures) -> Iterable[Goal]:
     for variant, wanted in ((rates.CACHED, 6.0), (rates.NOT_MODIFIED, 8.0)):
         floor = _ratios(figures, (rates.NEWEST, variant), (rates.NEWEST, rates.PGBENCH))
-        yield _at_least(f"{variant} / pgbench", wanted, floor)
+        yield at_least(f"{variant} / pgbench", wanted, floor)
     for variant, least in ((rates.CACHED, rates.FLOOR), (rates.NOT_MODIFIED, rates.FLOOR_304)):
         highest = _ratios(figures, (rates.NEWEST, least), (rates.NEWEST, rates.PGBENCH))
-        yield _told(f"{least} / pgbench: what {variant} could reach at most", highest)
+        yield told(f"{least} / pgbench: what {variant} could reach at most", highest)
 
 
 def _combinations(figures: Figures) -> Iterable[Goal]:
@@ -104,28 +89,28 @@ def _combinations(figures: Figures) -> Iterable[Goal]:
         key = max(p50s, key=p50s.__getitem__)
         worst[", ".join(key)] = Spread.of([p50s[key] / median(p50s.values())])
         stopped = {sort: Spread.of([p50]) for (name, sort), p50 in p50s.items() if name == matrix.STOPPED}
-    yield _at_most("worst filter and sort / median one", 1.5, worst)
-    yield _at_most("a source that stopped: p50, ms", 5.0, stopped, parts=1)
+    yield at_most("worst filter and sort / median one", 1.5, worst)
+    yield at_most("a source that stopped: p50, ms", 5.0, stopped, parts=1)
 
 
 def _search(figures: Figures) -> Iterable[Goal]:
     spread = figures.spread(search.SECTION, search.MIXED, "api", "p99", FEW)
-    yield _at_most("q=: p99, ms", 50.0, _named(f"{FEW} conn", spread))
+    yield at_most("q=: p99, ms", 50.0, named(f"{FEW} conn", spread))
     floor = figures.spread(search.SECTION, search.MIXED, search.PGBENCH, "p99", FEW)
-    yield _told("q=: p99 of pgbench with the same statements, ms", _named(f"{FEW} conn", floor))
+    yield told("q=: p99 of pgbench with the same statements, ms", named(f"{FEW} conn", floor))
 
 
 def _exports(figures: Figures) -> Iterable[Goal]:
     for name in export.FORMATS:
         ratio = figures.ratio(export.SECTION, (name, export.API), (name, export.PSQL))
-        yield _at_least(f"{name} export / psql", 0.9, _named("1 conn", ratio))
+        yield at_least(f"{name} export / psql", 0.9, named("1 conn", ratio))
         for figure, what, wanted in (
             ("above_idle_mib", "above idle, MiB", 16.0),
             ("first_byte", "first byte, s", 0.1),
         ):
             spread = figures.spread(export.SECTION, name, export.API, figure)
-            yield _at_most(
-                f"{name} export: {what}", wanted, _named("highest", spread), of=lambda spread: spread.highest
+            yield at_most(
+                f"{name} export: {what}", wanted, named("highest", spread), of=lambda spread: spread.highest
             )
 
 
@@ -135,13 +120,13 @@ def _loading(figures: Figures) -> Iterable[Goal]:
         for variant in (loading.IDLE, loading.BUSY)
     )
     ratio = Spread.of([busy.median / idle.median]) if idle and busy else None
-    yield _at_most("p99 while loading / idle", 3.0, _named(f"{FEW} conn", ratio))
+    yield at_most("p99 while loading / idle", 3.0, named(f"{FEW} conn", ratio))
 
 
 def _operation(figures: Figures) -> Iterable[Goal]:
     for path in operation.PATHS:
         spread = figures.spread(operation.SECTION, path, "api", "p99", MANY)
-        yield _at_most(f"{path} under load: p99, ms", 50.0, _named(f"{MANY} conn", spread))
+        yield at_most(f"{path} under load: p99, ms", 50.0, named(f"{MANY} conn", spread))
 
 
 def _ratios(figures: Figures, over: tuple[str, str], under: tuple[str, str]) -> dict[str, Spread]:
@@ -151,49 +136,3 @@ def _ratios(figures: Figures, over: tuple[str, str], under: tuple[str, str]) -> 
         if spread is not None:
             found[f"{connections} conn"] = spread
     return found
-
-
-def _named(where: str, spread: Spread | None) -> dict[str, Spread]:
-    return {} if spread is None else {where: spread}
-
-
-def _middle(spread: Spread) -> float:
-    return spread.median
-
-
-def _at_least(
-    name: str, wanted: float, found: dict[str, Spread], of: Callable[[Spread], float] = _middle
-) -> Goal:
-    worst = min((of(spread) for spread in found.values()), default=None)
-    met = None if worst is None else worst >= wanted
-    return Goal(name, f"≥ {wanted:g}", worst, met, _shown(found))
-
-
-def _at_most(
-    name: str,
-    wanted: float,
-    found: dict[str, Spread],
-    of: Callable[[Spread], float] = _middle,
-    parts: int | None = None,
-) -> Goal:
-    worst = max((of(spread) for spread in found.values()), default=None)
-    met = None if worst is None else worst <= wanted
-    if parts is not None:
-        ordered = sorted(found.items(), key=lambda item: of(item[1]), reverse=True)
-        found = dict(ordered[:parts])
-    return Goal(name, f"≤ {wanted:g}", worst, met, _shown(found))
-
-
-def _told(name: str, found: dict[str, Spread]) -> Goal:
-    """A figure that is no goal: how near a goal could be come to at all."""
-    return Goal(
-        name, FLOOR, min((spread.median for spread in found.values()), default=None), None, _shown(found)
-    )
-
-
-def _shown(found: dict[str, Spread]) -> str:
-    parts = []
-    for where, spread in found.items():
-        moved = f" ({spread.lowest:.3g} to {spread.highest:.3g})" if spread.lowest != spread.highest else ""
-        parts.append(f"{where}: {spread.median:.3g}{moved}")
-    return "; ".join(parts) or "not measured"

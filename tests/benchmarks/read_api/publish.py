@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.benchmarks.read_api import chart, rates, report
+from tests.benchmarks import chart, tables
+from tests.benchmarks.chart import Panel
+from tests.benchmarks.figures import Figures
+from tests.benchmarks.judging import Goal
+from tests.benchmarks.marked import replaced
+from tests.benchmarks.read_api import rates, report
 from tests.benchmarks.read_api.bench import FEW
-from tests.benchmarks.read_api.chart import Panel
-from tests.benchmarks.read_api.figures import Figures
-from tests.benchmarks.read_api.goals import Goal
 
 DOCUMENT = Path("docs/api-performance.md")
 CHART = Path("docs/images/bench-api.svg")
@@ -16,13 +18,15 @@ PANELS = {
     rates.NEWEST: (rates.PGBENCH, rates.API, rates.POSTGREST, rates.USUAL),
     rates.RECORD: (rates.API, rates.POSTGREST, rates.USUAL),
 }
+OURS = (rates.API, rates.CACHED, rates.NOT_MODIFIED)
+"""The bars that are the API's."""
 AGAIN = (rates.PGBENCH, rates.CACHED, rates.NOT_MODIFIED)
 
 
 def publish(project: Path, figures: Figures, goals: Sequence[Goal], facts: dict[str, object]) -> None:
     """Replace what stands between the document's two marks, and the chart."""
     document = project / DOCUMENT
-    document.write_text(replaced(document.read_text(), text(figures, goals, facts)))
+    document.write_text(replaced(document.read_text(), BEGIN, END, text(figures, goals, facts)))
     (project / CHART).write_text(picture(figures, facts))
 
 
@@ -31,10 +35,10 @@ def text(figures: Figures, goals: Sequence[Goal], facts: dict[str, object]) -> s
     machine = f"{facts['cores']} cores ({facts['system']})"
     how = f"{facts['rounds']} rounds of {facts['seconds']} s, {facts['started']}"
     parts = [
-        f"{facts['rows']:,} records, {machine}, {how}. {report.noise(figures)}",
-        report.markdown(report.goals_table(goals)),
-        report.markdown(report.rates_table(figures)),
-        report.markdown(report.others_table(figures)),
+        f"{facts['rows']:,} records, {machine}, {how}. {tables.noise(figures)}",
+        tables.markdown(tables.goals_table(goals)),
+        tables.markdown(report.rates_table(figures)),
+        tables.markdown(report.others_table(figures)),
         *[f"Skipped: {part}: {reason}" for part, reason in figures.skipped.items()],
     ]
     return "\n\n".join(parts)
@@ -46,20 +50,7 @@ def picture(figures: Figures, facts: dict[str, object]) -> str:
     panels.append(
         Panel(f"{rates.NEWEST}, again while nothing has changed", _bars(figures, rates.NEWEST, AGAIN))
     )
-    return chart.svg(f"Read API, {facts['rows']:,} records, {FEW} connections", "requests/s", panels)
-
-
-def replaced(document: str, content: str) -> str:
-    """The document with `content` between its marks.
-
-    Raises:
-        ValueError: it does not have both marks.
-    """
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the document has no {BEGIN} … {END}")
-    return f"{before}{BEGIN}\n\n{content}\n\n{END}{after}"
+    return chart.svg(f"Read API, {facts['rows']:,} records, {FEW} connections", "requests/s", panels, OURS)
 
 
 def _bars(figures: Figures, case: str, variants: Sequence[str]) -> list[tuple[str, float]]:

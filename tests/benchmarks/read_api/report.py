@@ -3,29 +3,17 @@
 import json
 from collections.abc import Sequence
 
+from tests.benchmarks.figures import Figures
+from tests.benchmarks.judging import Goal
 from tests.benchmarks.read_api import export, loading, operation, rates, search
 from tests.benchmarks.read_api.bench import FEW, MANY
-from tests.benchmarks.read_api.figures import Figures
-from tests.benchmarks.read_api.goals import FLOOR, Goal
-
-Table = list[list[str]]
-"""The first row holds the headings."""
+from tests.benchmarks.tables import Table
 
 VARIANTS = (
     *(rates.PGBENCH, rates.POSTGREST, rates.USUAL, rates.API),
     *(rates.BARE, rates.CACHED, rates.NOT_MODIFIED, rates.FLOOR, rates.FLOOR_304),
 )
 CASES = (rates.NEWEST, rates.FILTERED, rates.DEEP, rates.RECORD)
-
-
-def goals_table(goals: Sequence[Goal]) -> Table:
-    """Each goal, its figure, and whether it is met."""
-    verdict = {True: "met", False: "not met", None: "not measured"}
-    rows = [
-        [goal.name, goal.wanted, goal.shown, "" if goal.wanted == FLOOR else verdict[goal.met]]
-        for goal in goals
-    ]
-    return [["figure", "goal", "measured: median (lowest to highest round)", "verdict"], *rows]
 
 
 def rates_table(figures: Figures) -> Table:
@@ -79,33 +67,6 @@ def others_table(figures: Figures) -> Table:
                 shown.append(f"{name} {spread.median:,.4g}")
         table.append([row.section, row.case, row.variant, str(row.connections), ", ".join(shown)])
     return table
-
-
-def plain(table: Table) -> str:
-    """A table for the terminal."""
-    widths = [max(len(row[index]) for row in table) for index in range(len(table[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in table
-    ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
-
-
-def markdown(table: Table) -> str:
-    """A table for a document."""
-    lines = ["| " + " | ".join(row) + " |" for row in table]
-    return "\n".join([lines[0], "|" + " --- |" * len(table[0]), *lines[1:]])
-
-
-def noise(figures: Figures) -> str:
-    """How much of the machine others were using."""
-    foreign = sorted(row.values["foreign_cores"] for row in figures.rows if "foreign_cores" in row.values)
-    if not foreign:
-        return "Nothing was measured under load."
-    middle = foreign[len(foreign) // 2]
-    return (
-        f"Other processes used {middle:.2f} cores in the median measurement, {foreign[-1]:.2f} in the worst."
-    )
 
 
 def one_line(figures: Figures, goals: Sequence[Goal], facts: dict[str, object]) -> str:

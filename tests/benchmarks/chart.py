@@ -1,12 +1,11 @@
 """A bar chart as SVG, written by hand: it needs no library, and a diff of it can be read."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 _WIDTH, _LABELS, _BAR, _GAP, _TOP = 760, 150, 18, 6, 46
-_COLOURS = {"api": "#1f6feb", "api cached": "#1f6feb", "api 304": "#1f6feb"}
-_OTHERS = "#8b949e"
+_OURS, _OTHERS = "#1f6feb", "#8b949e"
 
 
 @dataclass(frozen=True)
@@ -18,8 +17,8 @@ class Panel:
     """Label and value."""
 
 
-def svg(title: str, unit: str, panels: Sequence[Panel]) -> str:
-    """The chart as a document; panels without bars are left out."""
+def svg(title: str, unit: str, panels: Sequence[Panel], ours: Collection[str] = ()) -> str:
+    """The chart as a document, the bars labelled `ours` in colour; panels without bars are left out."""
     parts: list[str] = []
     y = _TOP
     for panel in panels:
@@ -30,7 +29,7 @@ def svg(title: str, unit: str, panels: Sequence[Panel]) -> str:
         largest = max(value for _, value in panel.bars) or 1.0
         for label, value in panel.bars:
             length = value / largest * (_WIDTH - _LABELS - 130)
-            colour = _COLOURS.get(label, _OTHERS)
+            colour = _OURS if label in ours else _OTHERS
             parts += [
                 f'<text x="{_LABELS - 8}" y="{y + 13}" text-anchor="end">{escape(label)}</text>',
                 f'<rect x="{_LABELS}" y="{y}" width="{length:.1f}" height="{_BAR}" fill="{colour}"/>',

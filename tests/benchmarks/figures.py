@@ -1,6 +1,6 @@
 """What was measured, row by row, and the medians of it. Measures nothing itself."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
@@ -16,6 +16,7 @@ class Row:
     variant: str
     """Who was asked."""
     connections: int
+    """At the same time; 1 where that means nothing."""
     round: int
     values: dict[str, float]
     """Figures by name: rate (1/s), p50 and p99 (ms), and so on."""
@@ -53,14 +54,15 @@ class Figures:
         *,
         connections: int = 1,
         number: int = 0,
-        quiet: bool = False,
+        shown: Collection[str] | None = None,
     ) -> None:
-        """Keep a measurement of round `number`, and print it unless `quiet`."""
+        """Keep a measurement of round `number`, and print it: those figures that are `shown`, else all."""
         self.rows.append(Row(section, case, variant, connections, number, values))
-        if quiet:
-            return
-        shown = "  ".join(f"{name} {value:,.4g}" for name, value in values.items())
-        print(f"  {section:9} {case:22} {variant:12} {connections:3} conn  {shown}", flush=True)
+        names = values.keys() if shown is None else [name for name in shown if name in values]
+        if names:
+            load = f"{connections:3} conn  " if connections > 1 else ""
+            told = "  ".join(f"{name} {values[name]:,.4g}" for name in names)
+            print(f"  {section:9} {case:22} {variant:12} {load}{told}", flush=True)
 
     def skip(self, part: str, reason: str) -> None:
         """Keep why a part is left out, and print it."""

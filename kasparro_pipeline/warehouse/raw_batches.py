@@ -1,0 +1,115 @@
+"""How raw records lie in the rows of `raw_batch`: packed into rows when stored, cut out of them when read.
+
+A row holds records of one document that follow each other, in position and in raw id. It means no more than
+that: where a row ends is decided by its size alone, and no reader may depend on it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from kasparro_pipeline.extract.documents import RawRecord
+from kasparro_pipeline.warehouse.ledger import Connection
+from kasparro_pipeline.warehouse.tables import SCHEMA
+
+MOST_RECORDS = 1_000
+"""Records of a row: one record by its id costs the reading of the row."""
+MOST_BYTES = 2**20
+"""Payload of a row; a larger record has a row of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A raw record as stored."""
+
+    raw_id: int
+    payload: bytes
+
+
+def append(connection: Connection, document_id: int, records: Sequence[RawRecord]) -> int | None:
+    """Store records of a document with new raw ids that rise in their order.
+
+    Returns:
+        The last raw id, or None without records.
+
+    Raises:
+        psycopg.errors.UniqueViolation: a position of the document is there already.
+    """
+    if not records:
+        return None
+    row = connection.execute(f"select {SCHEMA}.take_raw_ids(%s)", (len(records),)).fetchone()
+    assert row is not None  # noqa: S101 - a function returns a row
+    first_id: int = row[0]
+    columns = "first_id, document_id, first_position, records, ends, payloads"
+    statement = f"copy {SCHEMA}.raw_batch ({columns}) from stdin (format binary)"
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.set_types(["int8", "int8", "int4", "int4", "int4[]", "bytea"])
+        for part in rows_of(records):
+            payloads = [record.payload for record in part]
+            ends = list(accumulate(map(len, payloads)))
+            copy.write_row((first_id, document_id, part[0].position, len(part), ends, b"".join(payloads)))
+            first_id += len(part)
+    return first_id - 1
+
+
+def rows_of(records: Sequence[RawRecord]) -> Iterator[Sequence[RawRecord]]:
+    """Cut records into rows: of positions that follow each other, within MOST_RECORDS and MOST_BYTES."""
+    start, size = 0, 0
+    for number, record in enumerate(records):
+        if number > start and (
+            number - start == MOST_RECORDS
+            or size + len(record.payload) > MOST_BYTES
+            or record.position != records[number - 1].position + 1
+        ):
+            yield records[start:number]
+            start, size = number, 0
+        size += len(record.payload)
+    if records:
+        yield records[start:]
+
+
+def cut(first_id: int, ends: Sequence[int], payloads: bytes, numbers: Sequence[int]) -> list[StoredRecord]:
+    """Some records of a row, by their 0-based numbers within it."""
+    return [
+        StoredRecord(first_id + number, payloads[ends[number - 1] if number else 0 : ends[number]])
+        for number in numbers
+    ]
+
+
+def between(connection: Connection, document_id: int, start: int, stop: int) -> list[StoredRecord]:
+    """The records of a document at the positions from `start` to before `stop`, in order."""
+    rows = connection.execute(
+        f"select first_id, first_position, ends, payloads from {SCHEMA}.raw_batch"
+        " where document_id = %(document)s and first_position < %(stop)s and first_position >= coalesce("
+        # the row that `start` lies in
+        f" (select max(first_position) from {SCHEMA}.raw_batch"
+        " where document_id = %(document)s and first_position <= %(start)s), 0) order by first_position",
+        {"document": document_id, "start": start, "stop": stop},
+        binary=True,
+    ).fetchall()
+    found: list[StoredRecord] = []
+    for first_id, first_position, ends, payloads in rows:
+        numbers = range(max(start - first_position, 0), min(stop - first_position, len(ends)))
+        found += cut(first_id, ends, payloads, numbers)
+    return found
+
+
+def next_position(connection: Connection, document_id: int) -> int:
+    """How many records of a document are stored: the position behind the last one."""
+    row = connection.execute(
+        f"select first_position + records from {SCHEMA}.raw_batch where document_id = %s"
+        " order by first_position desc limit 1",
+        (document_id,),
+    ).fetchone()
+    return row[0] if row else 0
+
+
+def position_behind(connection: Connection, document_id: int, raw_id: int) -> int | None:
+    """The position of a document's first record whose raw id is larger; None if there is none."""
+    row = connection.execute(
+        f"select first_position + greatest(%(id)s::bigint + 1 - first_id, 0)::int from {SCHEMA}.raw_batch"
+        " where document_id = %(document)s and first_id + records > %(id)s::bigint + 1"
+        " order by first_position limit 1",
+        {"document": document_id, "id": raw_id},
+    ).fetchone()
+    return row[0] if row else None

@@ -1,0 +1,50 @@
+"""Our sources, as a user would write them in a `defs.yaml`. No key is there for the benchmark alone."""
+
+from pathlib import Path
+from typing import Any
+
+from kasparro_pipeline.components.rest_source import RestSourceSpec
+
+NAME = "articles"
+CONTRACT: dict[str, Any] = {
+    "kind": "article",
+    "key": "id",
+    "fields": {
+        "title": {"required": True},
+        "summary": {},
+        "url": {},
+        "category": {},
+        "author": {},
+        "amount": {"path": "price"},
+        "published_at": {"required": True},
+    },
+}
+LARGEST_PAGE_COUNT = 100_000
+SIDE_BY_SIDE = 8
+"""Pages that are fetched at the same time; the bare fetch does as many."""
+
+
+def csv_source(folder: Path) -> dict[str, Any]:
+    """The files of a folder."""
+    return {**CONTRACT, "files": f"{folder}/*.csv"}
+
+
+def rest_source(base_url: str, page_size: int) -> dict[str, Any]:
+    """The API: numbered pages, fetched side by side where the component can."""
+    found = {
+        **CONTRACT,
+        "base_url": base_url,
+        "path": "/items",
+        "params": {"per_page": page_size},
+        "records": "data",
+        "paginator": {"type": "page_number", "max_pages": LARGEST_PAGE_COUNT},
+    }
+    if "concurrency" in RestSourceSpec.model_fields:
+        found["concurrency"] = SIDE_BY_SIDE
+    return found
+
+
+def feed_source(url: str) -> dict[str, Any]:
+    """The feed."""
+    fields = {"title": {"required": True}, "summary": {}, "url": {"path": "link"}, "published_at": {}}
+    return {"url": url, "kind": "article", "key": "id", "fields": fields}
