@@ -7,7 +7,8 @@ from typing import Any
 from psycopg import sql
 
 from kasparro_api.sql import Statement, rendered, table
-from kasparro_pipeline.warehouse.tables import COUNT_COLUMNS, document, validated_record
+from kasparro_pipeline.warehouse.tables import COUNT_COLUMNS, document
+from kasparro_pipeline.warehouse.validated_tables import validated_record
 
 SHOWN_IDS = 100
 """Ids of records that are listed of each kind."""
@@ -82,6 +83,7 @@ _HAS = """(
     from (
         select v.source_id collate "C" as source_id, content_hash, epoch, version, raw_id
         from {document} d join {validated} v on v.document_id = d.id
+            and (v.source, v.partition_key) = (d.source, d.partition_key)
         where d.source = %s and d.partition_key = %s and d.run_id = %s and v.superseded_by is null
     ) records
     order by source_id, epoch desc, version desc, raw_id desc

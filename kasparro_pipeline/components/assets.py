@@ -19,8 +19,9 @@ from kasparro_pipeline.contract.spec import COLUMN_TYPES, Contract
 from kasparro_pipeline.extract.errors import PermanentUpstreamError
 from kasparro_pipeline.warehouse import checkpoints, ledger, tables, unified
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
+from kasparro_pipeline.warehouse.validated_tables import validated_record
 
-TABLES = {"raw": tables.raw_batch, "validated": tables.validated_record, "unified": tables.unified_record}
+TABLES = {"raw": tables.raw_batch, "validated": validated_record, "unified": tables.unified_record}
 DESCRIPTIONS = {
     "raw": "Each record of {name} exactly as received, many to a row; the view raw_record shows them singly.",
     "validated": "Each raw record of {name} that keeps the contract, typed; rejected_record has the rest.",

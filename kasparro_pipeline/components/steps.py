@@ -9,26 +9,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 
+from kasparro_pipeline.contract.judging import Judge, Judged, compile_judge
 from kasparro_pipeline.contract.profile import Profile
 from kasparro_pipeline.contract.spec import Contract
-from kasparro_pipeline.contract.validation import (
-    Outcome,
-    Reason,
-    Rejected,
-    Validated,
-    Validator,
-    compile_validator,
-    winners,
-)
+from kasparro_pipeline.contract.validation import NO_VERSION, Reason, winners
 from kasparro_pipeline.extract import records
 from kasparro_pipeline.extract.documents import Batch, RawRecord, Rows
-from kasparro_pipeline.extract.unreadable import UnreadableRecordError
-from kasparro_pipeline.warehouse import checkpoints, contracts, ledger, raw, rejected, unified, validated
+from kasparro_pipeline.warehouse import (
+    checkpoints,
+    contracts,
+    filling,
+    ledger,
+    raw,
+    rejected,
+    unified,
+    validated,
+)
 from kasparro_pipeline.warehouse.contracts import ContractVersion
 from kasparro_pipeline.warehouse.errors import ReplayRefusedError
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 from kasparro_pipeline.warehouse.raw import StoredBatch
-from kasparro_pipeline.warehouse.validated import RejectedRow, ValidatedRow
+from kasparro_pipeline.warehouse.validated import RejectedRecord, ValidatedRecords
 
 BATCH_SIZE = 20_000
 """Records that are validated or merged in one transaction."""
@@ -91,17 +92,17 @@ def validate_raw(connection: Connection, hold: Hold, contract: Contract, *, whol
     if whole or progress.contract_version not in (None, version.number):
         checkpoints.restart(connection, hold)
         progress = checkpoints.progress(connection, hold)
-    validate = compile_validator(contract)
+    judge = compile_judge(contract)
     for batch in raw.batches(connection, hold, after=progress.validated_through, size=BATCH_SIZE):
-        kept, refused = _judge(batch, validate, version.epoch)
+        kept, refused = _judge(batch, judge)
         counts = validated.store(
             connection,
             hold,
-            batch.document_id,
-            version.number,
+            version,
+            contract.kind,
             kept,
             refused,
-            through=batch.records[-1].raw_id,
+            through=batch.records.raw_ids[-1],
         )
         logger.info("document %d: %s", batch.document_id, ", ".join(f"{k} {v}" for k, v in counts.items()))
 
@@ -109,9 +110,11 @@ def validate_raw(connection: Connection, hold: Hold, contract: Contract, *, whol
 def merge_validated(connection: Connection, hold: Hold, *, whole: bool) -> None:
     """Merge the partition's validated records that are not merged yet; all of them if `whole`."""
     progress = checkpoints.progress(connection, hold)
-    through: int | None = 0 if whole else progress.unified_through
-    if through == 0:
+    start = 0 if whole else progress.unified_through
+    if start == 0:
         ledger.reset_counts(connection, hold, "inserted", "updated", "unchanged", "stale", "deleted")
+    filling.repair(connection)
+    through: int | None = unified.fill(connection, hold, after=start) or start
     while through is not None:
         through = unified.merge_next(connection, hold, after=through, size=BATCH_SIZE)
     if progress.unified_contract_version != progress.contract_version and (
@@ -146,15 +149,14 @@ def replay_rejected(connection: Connection, hold: Hold, contract: Contract) -> N
             " partition instead: that takes up every record of them again, and needs no upstream."
         )
     ledger.forget_rejected(connection, hold)  # of an earlier try of this run
-    validate = compile_validator(contract)
+    judge = compile_judge(contract)
     for batch in rejected.batches(connection, hold, size=BATCH_SIZE):
-        kept, still_rejected = _judge(batch, validate, version.epoch)
+        kept, still_rejected = _judge(batch, judge)
         with connection.transaction():
             counts = validated.store(
-                connection, hold, batch.document_id, version.number, kept, still_rejected, through=None
+                connection, hold, version, contract.kind, kept, still_rejected, through=None
             )
-            merged = [row.raw_id for row in kept if row.superseded_by is None]
-            unified.merge_given(connection, hold, batch.document_id, merged)
+            unified.merge_given(connection, hold, kept.raw_ids)
         logger.info("document %d: %s", batch.document_id, ", ".join(f"{k} {v}" for k, v in counts.items()))
 
 
@@ -168,36 +170,40 @@ def _register(connection: Connection, hold: Hold, contract: Contract) -> Contrac
     )
 
 
-def _judge(
-    batch: StoredBatch, validate: Validator, epoch: int
-) -> tuple[list[ValidatedRow], list[RejectedRow]]:
-    passed: list[tuple[int, Validated]] = []
-    refused: list[RejectedRow] = []
-    for record in batch.records:
-        outcome = _outcome(record.payload, batch, validate)
-        if isinstance(outcome, Validated):
-            passed.append((record.raw_id, outcome))
-        else:
-            reasons = [asdict(reason) for reason in outcome.reasons]
-            refused.append(RejectedRow(record.raw_id, outcome.source_id, reasons))
-    winner = winners(passed)
-    kept = [
-        ValidatedRow(
-            raw_id,
-            record.source_id,
-            epoch,
-            record.version,
-            record.columns,
-            record.content_hash,
-            superseded_by=None if winner[record.source_id] == raw_id else winner[record.source_id],
-        )
-        for raw_id, record in passed
+def _judge(batch: StoredBatch, judge: Judge) -> tuple[ValidatedRecords, list[RejectedRecord]]:
+    raw_ids = batch.records.raw_ids
+    values, unreadable = records.read_many(batch.records.payloads, batch.layout)
+    judged = judge(values, batch.context)
+    kept = [raw_ids[index] for index in judged.kept]
+    refused = []
+    for index, outcome in judged.rejected:
+        reasons = outcome.reasons
+        if index in unreadable:
+            error = unreadable[index]
+            reasons = (Reason("record", error.rule, None, str(error)),)
+        reported = [asdict(reason) for reason in reasons]
+        refused.append(RejectedRecord(batch.document_id, raw_ids[index], outcome.source_id, reported))
+    return (
+        ValidatedRecords(
+            [batch.document_id] * len(kept),
+            kept,
+            judged.source_ids,
+            judged.versions,
+            judged.columns,
+            judged.hashes,
+            _superseded(kept, judged),
+        ),
+        refused,
+    )
+
+
+def _superseded(raw_ids: Sequence[int], judged: Judged) -> Sequence[int | None]:
+    """Of each record the one that replaces it: of equal keys in a batch one wins."""
+    if len(set(judged.source_ids)) == len(raw_ids):
+        return (None,) * len(raw_ids)
+    versions = judged.versions or [NO_VERSION] * len(raw_ids)
+    winner = winners(zip(raw_ids, judged.source_ids, versions, strict=True))
+    return [
+        None if winner[source_id] == raw_id else winner[source_id]
+        for raw_id, source_id in zip(raw_ids, judged.source_ids, strict=True)
     ]
-    return kept, refused
-
-
-def _outcome(payload: bytes, batch: StoredBatch, validate: Validator) -> Outcome:
-    try:
-        return validate(records.read(payload, batch.layout), batch.context)
-    except UnreadableRecordError as error:
-        return Rejected(None, (Reason("record", error.rule, None, str(error)),))

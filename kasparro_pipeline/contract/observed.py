@@ -103,7 +103,9 @@ class Field:
             columns = {ANY_KEY: ([v for v, _ in pairs], [p for _, p in pairs])} if pairs else {}
         self._observe_columns(columns, depth, text_only=text_only)
 
-    def observe_table(self, table: Table, positions: Sequence[int], max_keys: int, *, text_only: bool) -> None:
+    def observe_table(
+        self, table: Table, positions: Sequence[int], max_keys: int, *, text_only: bool
+    ) -> None:
         """Count what the records of a table hold."""
         if self.is_mapping or len(self.fields.keys() | table.columns.keys()) > max_keys:
             self.observe_objects(list(table), positions, 1, max_keys, text_only=text_only)

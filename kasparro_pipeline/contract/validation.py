@@ -118,13 +118,16 @@ def compile_validator(contract: Contract) -> Validator:
     return validate
 
 
-def winners(batch: Iterable[tuple[int, Validated]]) -> dict[str, int]:
-    """The raw id that wins for each source_id of a batch: the highest version, then the last to arrive."""
+def winners(batch: Iterable[tuple[int, str, Decimal]]) -> dict[str, int]:
+    """The raw id that wins for each source_id of a batch: the highest version, then the last to arrive.
+
+    `batch` has raw id, source_id and version of each record.
+    """
     best: dict[str, tuple[Decimal, int]] = {}
-    for raw_id, record in batch:
-        rank = (record.version, raw_id)
-        if record.source_id not in best or rank > best[record.source_id]:
-            best[record.source_id] = rank
+    for raw_id, key, version in batch:
+        rank = (version, raw_id)
+        if key not in best or rank > best[key]:
+            best[key] = rank
     return {key: raw_id for key, (_, raw_id) in best.items()}
 
 

@@ -88,9 +88,7 @@ def first(lines: Lines, delimiter: str, quote: str) -> Cells | None:
     return next(_rows(lines, delimiter, quote), (b"", []))[1]
 
 
-def batches(
-    lines: Lines, layout: Mapping[str, Any], skip: int
-) -> Iterator[tuple[Sequence[RawRecord], bool]]:
+def batches(lines: Lines, layout: Mapping[str, Any], skip: int) -> Iterator[tuple[Sequence[RawRecord], bool]]:
     """The records behind the first `skip`, BATCH_ROWS at a time; and whether they are the last ones."""
     waiting: Sequence[RawRecord] = ()
     start = 0

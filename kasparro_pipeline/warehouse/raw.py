@@ -20,7 +20,7 @@ from kasparro_pipeline.extract.documents import (
 )
 from kasparro_pipeline.warehouse import checkpoints, ledger, raw_batches
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
-from kasparro_pipeline.warehouse.raw_batches import StoredRecord
+from kasparro_pipeline.warehouse.raw_batches import StoredRecords
 from kasparro_pipeline.warehouse.tables import SCHEMA
 
 
@@ -31,7 +31,7 @@ class StoredBatch:
     document_id: int
     layout: Mapping[str, Any]
     context: Mapping[str, Any]
-    records: list[StoredRecord]
+    records: StoredRecords
 
 
 def store(

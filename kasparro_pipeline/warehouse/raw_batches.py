@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from kasparro_pipeline.extract.documents import RawRecord
+from kasparro_pipeline.extract.documents import RawRecord, Rows
 from kasparro_pipeline.warehouse.ledger import Connection
 from kasparro_pipeline.warehouse.tables import SCHEMA
 
@@ -19,11 +19,19 @@ MOST_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class StoredRecord:
-    """A raw record as stored."""
+class StoredRecords:
+    """Raw records as stored, in the order of their ids."""
 
-    raw_id: int
-    payload: bytes
+    raw_ids: list[int]
+    payloads: list[bytes]
+
+    def __len__(self) -> int:
+        return len(self.raw_ids)
+
+    def take(self, first_id: int, ends: Sequence[int], payloads: bytes, numbers: Sequence[int]) -> None:
+        """Add some records of a row, by their 0-based numbers within it."""
+        self.raw_ids.extend(first_id + number for number in numbers)
+        self.payloads.extend(payloads[ends[number - 1] if number else 0 : ends[number]] for number in numbers)
 
 
 def append(connection: Connection, document_id: int, records: Sequence[RawRecord]) -> int | None:
@@ -44,39 +52,39 @@ def append(connection: Connection, document_id: int, records: Sequence[RawRecord
     statement = f"copy {SCHEMA}.raw_batch ({columns}) from stdin (format binary)"
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         copy.set_types(["int8", "int8", "int4", "int4", "int4[]", "bytea"])
-        for part in rows_of(records):
-            payloads = [record.payload for record in part]
+        for position, payloads in rows_of(records):
             ends = list(accumulate(map(len, payloads)))
-            copy.write_row((first_id, document_id, part[0].position, len(part), ends, b"".join(payloads)))
-            first_id += len(part)
+            copy.write_row((first_id, document_id, position, len(payloads), ends, b"".join(payloads)))
+            first_id += len(payloads)
     return first_id - 1
 
 
-def rows_of(records: Sequence[RawRecord]) -> Iterator[Sequence[RawRecord]]:
-    """Cut records into rows: of positions that follow each other, within MOST_RECORDS and MOST_BYTES."""
+def rows_of(records: Sequence[RawRecord]) -> Iterator[tuple[int, Sequence[bytes]]]:
+    """Cut records into rows: of positions that follow each other, within MOST_RECORDS and MOST_BYTES.
+
+    Returns:
+        The first position of each row, and its payloads.
+    """
+    payloads: Sequence[bytes]
+    if isinstance(records, Rows):
+        payloads, positions = records.payloads, range(records.start, records.start + len(records))
+    else:
+        payloads, positions = [one.payload for one in records], [one.position for one in records]  # type: ignore[assignment]
     start, size = 0, 0
-    for number, record in enumerate(records):
+    for number, payload in enumerate(payloads):
+        size += len(payload)
         if number > start and (
             number - start == MOST_RECORDS
-            or size + len(record.payload) > MOST_BYTES
-            or record.position != records[number - 1].position + 1
+            or size > MOST_BYTES
+            or positions[number] != positions[number - 1] + 1
         ):
-            yield records[start:number]
-            start, size = number, 0
-        size += len(record.payload)
-    if records:
-        yield records[start:]
+            yield positions[start], payloads[start:number]
+            start, size = number, len(payload)
+    if payloads:
+        yield positions[start], payloads[start:]
 
 
-def cut(first_id: int, ends: Sequence[int], payloads: bytes, numbers: Sequence[int]) -> list[StoredRecord]:
-    """Some records of a row, by their 0-based numbers within it."""
-    return [
-        StoredRecord(first_id + number, payloads[ends[number - 1] if number else 0 : ends[number]])
-        for number in numbers
-    ]
-
-
-def between(connection: Connection, document_id: int, start: int, stop: int) -> list[StoredRecord]:
+def between(connection: Connection, document_id: int, start: int, stop: int) -> StoredRecords:
     """The records of a document at the positions from `start` to before `stop`, in order."""
     rows = connection.execute(
         f"select first_id, first_position, ends, payloads from {SCHEMA}.raw_batch"
@@ -87,10 +95,10 @@ def between(connection: Connection, document_id: int, start: int, stop: int) -> 
         {"document": document_id, "start": start, "stop": stop},
         binary=True,
     ).fetchall()
-    found: list[StoredRecord] = []
+    found = StoredRecords([], [])
     for first_id, first_position, ends, payloads in rows:
         numbers = range(max(start - first_position, 0), min(stop - first_position, len(ends)))
-        found += cut(first_id, ends, payloads, numbers)
+        found.take(first_id, ends, payloads, numbers)
     return found
 
 

@@ -8,10 +8,9 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
-from kasparro_pipeline.warehouse import raw_batches
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 from kasparro_pipeline.warehouse.raw import StoredBatch
-from kasparro_pipeline.warehouse.raw_batches import StoredRecord
+from kasparro_pipeline.warehouse.raw_batches import StoredRecords
 from kasparro_pipeline.warehouse.tables import SCHEMA
 
 EXAMPLES = 20
@@ -72,12 +71,12 @@ def batches(connection: Connection, hold: Hold, *, size: int) -> Iterator[Stored
         after = 0
         while records := _next_records(connection, document_id, after, size):
             yield StoredBatch(document_id, layout, context, records)
-            after = records[-1].raw_id
+            after = records.raw_ids[-1]
 
 
-def _next_records(connection: Connection, document_id: int, after: int, size: int) -> list[StoredRecord]:
+def _next_records(connection: Connection, document_id: int, after: int, size: int) -> StoredRecords:
     """The next rejected records of a document behind raw id `after`, as received."""
-    found: list[StoredRecord] = []
+    found = StoredRecords([], [])
     with connection.cursor() as cursor:
         # One row at a time: a few rejected records may lie far apart, in rows of a megabyte each
         for first_id, ends, payloads, numbers in cursor.stream(
@@ -93,5 +92,5 @@ def _next_records(connection: Connection, document_id: int, after: int, size: in
             {"document": document_id, "after": after, "size": size},
             binary=True,
         ):
-            found += raw_batches.cut(first_id, ends, payloads, numbers)
+            found.take(first_id, ends, payloads, numbers)
     return found

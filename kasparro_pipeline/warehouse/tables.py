@@ -9,7 +9,6 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
-    Computed,
     DateTime,
     Identity,
     Index,
@@ -24,7 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
+from sqlalchemy.dialects.postgresql import JSONB
 
 SCHEMA = "kasparro"
 
@@ -48,7 +47,7 @@ def _count(name: str) -> Column[int]:
     return Column(name, BigInteger, nullable=False, server_default=text("0"))
 
 
-def _content() -> list[Column[object]]:
+def content() -> list[Column[object]]:
     """The typed columns that every source shares, and the rest of its contract as `attributes`."""
     return [
         Column("kind", Text, nullable=False),
@@ -65,7 +64,7 @@ def _content() -> list[Column[object]]:
     ]
 
 
-CONTENT_COLUMNS = tuple(column.name for column in _content())
+CONTENT_COLUMNS = tuple(column.name for column in content())
 """The content columns, in table order: what a contract fills and the content hash covers."""
 
 document = Table(
@@ -107,34 +106,6 @@ raw_batch = Table(
     UniqueConstraint("document_id", "first_position"),
 )
 
-validated_record = Table(
-    "validated_record",
-    metadata,
-    Column("document_id", BigInteger, nullable=False),
-    Column("raw_id", BigInteger, nullable=False),
-    Column("run_id", Text, nullable=False),
-    Column("contract_version", Integer, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("source_id", Text, nullable=False),
-    *_content(),
-    Column(
-        "epoch", Integer, nullable=False, comment="of the contract: which versions compare with each other"
-    ),
-    Column("version", Numeric, nullable=False, comment="the contract's version; -Infinity without one"),
-    Column("content_hash", LargeBinary, nullable=False),
-    Column("superseded_by", BigInteger, comment="raw_id of the record of its batch that replaced it"),
-    _now("validated_at"),
-    PrimaryKeyConstraint("document_id", "raw_id"),
-)
-
-Index(
-    "validated_record_newest_idx",
-    validated_record.c.source,
-    validated_record.c.source_id,
-    *(validated_record.c[name].desc() for name in ("epoch", "version", "raw_id")),
-    postgresql_where=validated_record.c.superseded_by.is_(None),
-)
-
 rejected_record = Table(
     "rejected_record",
     metadata,
@@ -150,7 +121,8 @@ rejected_record = Table(
     Index(None, "run_id"),
 )
 
-# Cut, because a text search vector takes a megabyte at most and a long text must not stop a merge
+# The words of title and summary. Cut, because a text search vector takes a megabyte at most and a long text
+# must not stop a merge. It is in the index alone: a column of it would be a quarter of the table
 SEARCH_VECTOR = (
     "(setweight(to_tsvector('english'::regconfig, \"left\"(COALESCE(title, ''::text), 10000)), 'A'::\"char\")"
     " || setweight(to_tsvector('english'::regconfig, \"left\"(COALESCE(summary, ''::text), 90000)),"
@@ -163,7 +135,7 @@ unified_record = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("source", Text, nullable=False),
     Column("source_id", Text, nullable=False),
-    *_content(),
+    *content(),
     Column("epoch", Integer, nullable=False),
     Column("version", Numeric, nullable=False),
     Column("content_hash", LargeBinary, nullable=False),
@@ -173,8 +145,8 @@ unified_record = Table(
     _now("updated_at"),
     Column("deleted_at", DateTime(timezone=True)),
     Column("changed_in", BigInteger, nullable=False, server_default=text("kasparro.this_change()")),
-    Column("search", TSVECTOR, Computed(SEARCH_VECTOR, persisted=True), comment="words of title and summary"),
     UniqueConstraint("source", "source_id"),
+    Index("unified_record_search_idx", text(SEARCH_VECTOR), postgresql_using="gin"),
 )
 
 # What readers sort by. A missing value sorts last (newest first, largest first) through one expression, so
@@ -220,7 +192,6 @@ Index(
     postgresql_using="gin",
     postgresql_where=unified_record.c.tags != text("'{}'::text[]"),
 )
-Index("unified_record_search_idx", unified_record.c.search, postgresql_using="gin")
 
 # One row a source and kind, kept by a trigger on unified_record in the transaction of the change. Readers
 # learn from it whether anything has changed, and how many records there are, without counting them.

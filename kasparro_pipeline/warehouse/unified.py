@@ -1,46 +1,45 @@
 """Merges validated records into the unified table (P3, P5, P6): one statement a batch, only changes written.
 
-A record wins if its (epoch, version, raw id) is the highest of all valid versions of its key. The epoch rises
-when the contract changes how versions are told, so that new ones compare among themselves. What other runs
-have validated already counts too, so that partitions may be merged in any order.
+A record wins if its (epoch, version, raw id) is the highest of all valid versions of its key, so that
+partitions may be merged in any order. The epoch rises when the contract changes how versions are told, so
+that new ones compare among themselves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import LiteralString
 
 from psycopg import sql
 
-from kasparro_pipeline.warehouse import checkpoints, ledger
+from kasparro_pipeline.warehouse import checkpoints, filling, ledger
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 from kasparro_pipeline.warehouse.tables import CONTENT_COLUMNS, SCHEMA
+from kasparro_pipeline.warehouse.validated_tables import ARRAYS, DEFAULTS, unpacked
 
 _COLUMNS = ("source", "source_id", *CONTENT_COLUMNS, "epoch", "version", "content_hash", "raw_id", "run_id")
 
 _MERGE = """
-with candidate as materialized (
-    select distinct on (v.source_id) v.*,
-        u.id as unified_id, u.content_hash as unified_hash,
-        u.epoch as unified_epoch, u.version as unified_version, u.raw_id as unified_raw_id, u.deleted_at
-    from {validated} v
-    left join {unified} u on u.source = v.source and u.source_id = v.source_id
-    where v.document_id = %(document_id)s and {which} and v.superseded_by is null
-    order by v.source_id, v.epoch desc, v.version desc, v.raw_id desc
+with given as materialized (
+    select r.raw_id, r.source_id, r.content_hash, b.epoch, coalesce(r.version, '-Infinity') as version
+    from {validated} b cross join lateral {narrow}
+    where {which} and r.superseded_by is null
 ),
-judged as (
-    select c.*, case
-        when unified_id is null then 'insert'
-        when content_hash = unified_hash and deleted_at is null then 'unchanged'
-        when (epoch, version, raw_id) < (unified_epoch, unified_version, unified_raw_id) or exists (
-            select from {validated} n
-            where n.source = c.source and n.source_id = c.source_id and n.superseded_by is null
-                and (n.epoch, n.version, n.raw_id) > (c.epoch, c.version, c.raw_id)
-        ) then 'stale'
+candidate as (
+    select distinct on (g.source_id) g.*
+    from given g order by g.source_id, g.epoch desc, g.version desc, g.raw_id desc
+),
+judged as materialized (
+    select c.raw_id, case
+        when u.id is null then 'insert'
+        when c.content_hash = u.content_hash and u.deleted_at is null then 'unchanged'
+        when (c.epoch, c.version, c.raw_id) < (u.epoch, u.version, u.raw_id) then 'stale'
         else 'update' end as verdict
-    from candidate c
+    from candidate c left join {unified} u on u.source = %(source)s and u.source_id = c.source_id
 ),
 written as (
     insert into {unified} as u ({columns})
-    select {values} from judged where verdict in ('insert', 'update')
+    select {values}
+    from {validated} b cross join lateral {wide} join judged j on j.raw_id = r.raw_id
+    where {which} and j.verdict in ('insert', 'update')
     on conflict (source, source_id) do update set {sets}, deleted_at = null, updated_at = now()
         where (u.epoch, u.version, u.raw_id) <= (excluded.epoch, excluded.version, excluded.raw_id)
     returning (xmax = 0) as is_new
@@ -49,47 +48,82 @@ select
     (select count(*) from written where is_new),
     (select count(*) from written where not is_new),
     (select count(*) from judged where verdict = 'unchanged'),
-    (select count(*) from judged)
+    (select count(*) from given)
 """
 
 
+def _value(name: str) -> sql.Composable:
+    """A column of the unified table, of an unpacked batch."""
+    if name in {"run_id", "source"}:
+        return sql.Placeholder(name)
+    if name in {"kind", "epoch"}:
+        return sql.Identifier("b", name)
+    value = sql.Identifier("r", name)
+    if name == "tags":
+        value = sql.SQL("{}::text[]").format(value)  # type: ignore[assignment]
+    if name in DEFAULTS:
+        return sql.SQL("coalesce({}, {})").format(value, sql.SQL(DEFAULTS[name]))
+    return value
+
+
+_NARROW = ("raw_id", "source_id", "content_hash", "version", "superseded_by")
+_WIDE = tuple(name for name in ARRAYS if name != "document_id")
+
+
 def _merging(which: LiteralString) -> sql.Composed:
-    """The merge of the validated records of a document that `which` names."""
+    """The merge of the validated records of the held partition that `which` names."""
     return sql.SQL(_MERGE).format(
-        which=sql.SQL(which),
-        validated=sql.Identifier(SCHEMA, "validated_record"),
+        which=sql.SQL(f"b.source = %(source)s and b.partition_key = %(partition_key)s and {which}"),
+        validated=sql.Identifier(SCHEMA, "validated_batch"),
         unified=sql.Identifier(SCHEMA, "unified_record"),
+        narrow=sql.SQL(unpacked("b", *_NARROW)),
+        wide=sql.SQL(unpacked("b", *_WIDE)),
         columns=sql.SQL(", ").join(map(sql.Identifier, _COLUMNS)),
-        values=sql.SQL(", ").join(
-            sql.Placeholder("run_id") if name == "run_id" else sql.Identifier(name) for name in _COLUMNS
-        ),
+        values=sql.SQL(", ").join(map(_value, _COLUMNS)),
         sets=sql.SQL(", ").join(
             sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in _COLUMNS[2:]
         ),
     )
 
 
-_MERGE_RANGE = _merging("v.raw_id > %(after)s and v.raw_id <= %(through)s")
-_MERGE_GIVEN = _merging("v.raw_id = any(%(raw_ids)s)")
+# Into an empty table: nothing to compare with. Records of one key may have come in several batches
+_FILL = sql.SQL("""
+insert into {unified} ({columns})
+select distinct on (r.source_id) {values}
+from {validated} b cross join lateral {wide}
+where b.source = %(source)s and b.partition_key = %(partition_key)s
+    and b.last_raw_id > %(after)s and b.last_raw_id <= %(through)s and r.superseded_by is null
+order by r.source_id, b.epoch desc, r.version desc nulls last, r.raw_id desc
+""").format(
+    unified=sql.Identifier(SCHEMA, "unified_record"),
+    validated=sql.Identifier(SCHEMA, "validated_batch"),
+    wide=sql.SQL(unpacked("b", *_WIDE)),
+    columns=sql.SQL(", ").join(map(sql.Identifier, _COLUMNS)),
+    values=sql.SQL(", ").join(map(_value, _COLUMNS)),
+)
+_MERGE_RANGE = _merging("b.last_raw_id > %(after)s and b.last_raw_id <= %(through)s")
+_MERGE_GIVEN = _merging(
+    "b.first_raw_id <= %(last)s and b.last_raw_id >= %(first)s and r.raw_id = any (%(raw_ids)s)"
+)
 
 _WITHDRAW = sql.SQL("""
-with gone as (
+with valid as materialized (
+    select r.raw_id, r.source_id from {validated_batch} b cross join lateral {key}
+    where b.source = %(source)s and b.partition_key = %(partition_key)s and r.superseded_by is null
+),
+gone as materialized (
     select u.id, u.source, u.source_id
     from {document} d
     join {raw} b on b.document_id = d.id
     cross join generate_series(b.first_id, b.first_id + b.records - 1) as r (id)
     join {unified} u on u.raw_id = r.id and u.source = d.source
     where d.source = %(source)s and d.partition_key = %(partition_key)s and u.deleted_at is null
-        and not exists (
-            select from {validated} v
-            where v.document_id = d.id and v.raw_id = r.id and v.source_id = u.source_id
-                and v.superseded_by is null
-        )
+        and not exists (select from valid v where v.raw_id = r.id and v.source_id = u.source_id)
 ),
 newest as (
     select distinct on (v.source_id) g.id, {newest}
     from gone g
-    join {validated} v on v.source = g.source and v.source_id = g.source_id and v.superseded_by is null
+    join {validated} v on v.source = %(source)s and v.source_id = g.source_id and v.superseded_by is null
     order by v.source_id, v.epoch desc, v.version desc, v.raw_id desc
 ),
 restored as (
@@ -107,6 +141,8 @@ select (select count(*) from restored), (select count(*) from deleted)
     document=sql.Identifier(SCHEMA, "document"),
     raw=sql.Identifier(SCHEMA, "raw_batch"),
     validated=sql.Identifier(SCHEMA, "validated_record"),
+    validated_batch=sql.Identifier(SCHEMA, "validated_batch"),
+    key=sql.SQL(unpacked("b", "raw_id", "source_id", "superseded_by")),
     unified=sql.Identifier(SCHEMA, "unified_record"),
     newest=sql.SQL(", ").join(
         sql.SQL("{} as run_id").format(sql.Placeholder("run_id"))
@@ -121,53 +157,90 @@ select (select count(*) from restored), (select count(*) from deleted)
 
 
 def merge_next(connection: Connection, hold: Hold, *, after: int, size: int) -> int | None:
-    """Merge the partition's next batch of validated records behind raw id `after`, and commit it.
+    """Merge the partition's next batches of validated records behind raw id `after`, and commit that.
+
+    As many as hold `size` records together, and one at least.
 
     Returns:
         The raw id that is now merged up to, or None if there was nothing left.
 
     Raises:
-        HoldLostError: another run took the partition over; nothing of the batch is kept.
+        HoldLostError: another run took the partition over; nothing of the batches is kept.
     """
     with connection.transaction():
+        filling.share(connection)
         ledger.require_hold(connection, hold)
-        batch = _next_batch(connection, hold, after, size)
-        if batch is None:
+        through = _end_of_next(connection, hold, after, size)
+        if through is None:
             return None
-        document_id, through, records = batch
-        _merge(connection, hold, _MERGE_RANGE, records, document_id, after=after, through=through)
+        _merge(connection, hold, _MERGE_RANGE, after=after, through=through)
         checkpoints.save_unified(connection, hold, through)
     return through
 
 
-def merge_given(connection: Connection, hold: Hold, document_id: int, raw_ids: Sequence[int]) -> None:
-    """Merge the validated records of some raw ids of a document; the checkpoint stays.
+def fill(connection: Connection, hold: Hold, *, after: int) -> int | None:
+    """Merge all of the partition's validated records behind raw id `after` at once, if the table is empty.
+
+    Returns:
+        The raw id that is now merged up to, or None if nothing was: `merge_next` is the way then.
+
+    Raises:
+        HoldLostError: another run took the partition over; nothing is kept.
+    """
+    of_hold = {"source": hold.source, "partition_key": hold.partition_key, "after": after}
+    waiting, through = _waiting(connection, of_hold)
+    with filling.emptied(connection, waiting) as is_empty:
+        if not is_empty:
+            return None
+        with connection.transaction():
+            ledger.require_hold(connection, hold)
+            connection.execute("set local work_mem = '256MB'")
+            inserted = connection.execute(
+                _FILL, {**of_hold, "through": through, "run_id": hold.run_id}
+            ).rowcount
+            filling.build_indexes(connection)
+            ledger.add_counts(connection, hold, {"inserted": inserted, "stale": waiting - inserted})
+            checkpoints.save_unified(connection, hold, through)
+    return through
+
+
+def _waiting(connection: Connection, of_hold: Mapping[str, object]) -> tuple[int, int]:
+    """How many validated records are to be merged, and the last raw id of their batches."""
+    row = connection.execute(
+        "select coalesce(sum(records - superseded), 0)::bigint, max(last_raw_id)"
+        f" from {SCHEMA}.validated_batch"
+        " where source = %(source)s and partition_key = %(partition_key)s and last_raw_id > %(after)s",
+        of_hold,
+    ).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate returns one row
+    return row[0], row[1]
+
+
+def merge_given(connection: Connection, hold: Hold, raw_ids: Sequence[int]) -> None:
+    """Merge the validated records of some raw ids of the partition; the checkpoint stays.
 
     For records that were validated late, behind the checkpoint: one transaction with their validation.
     """
+    if not raw_ids:
+        return
     with connection.transaction():
+        filling.share(connection)
         ledger.require_hold(connection, hold)
-        _merge(connection, hold, _MERGE_GIVEN, len(raw_ids), document_id, raw_ids=list(raw_ids))
+        given = {"raw_ids": list(raw_ids), "first": min(raw_ids), "last": max(raw_ids)}
+        _merge(connection, hold, _MERGE_GIVEN, **given)
 
 
-def _merge(
-    connection: Connection,
-    hold: Hold,
-    statement: sql.Composed,
-    records: int,
-    document_id: int,
-    **which: object,
-) -> None:
-    """Merge `records` validated records of a document, and count what became of them."""
-    parameters = {"document_id": document_id, "run_id": hold.run_id, **which}
-    row = connection.execute(statement, parameters).fetchone()
+def _merge(connection: Connection, hold: Hold, statement: sql.Composed, **which: object) -> None:
+    """Merge validated records of the partition, and count what became of them."""
+    of_hold = {"source": hold.source, "partition_key": hold.partition_key, "run_id": hold.run_id}
+    row = connection.execute(statement, {**of_hold, **which}).fetchone()
     assert row is not None  # noqa: S101 - the statement selects one row
-    inserted, updated, unchanged, _ = row
+    inserted, updated, unchanged, given = row
     counts = {
         "inserted": inserted,
         "updated": updated,
         "unchanged": unchanged,
-        "stale": records - inserted - updated - unchanged,
+        "stale": given - inserted - updated - unchanged,
     }
     ledger.add_counts(connection, hold, counts)
 
@@ -182,6 +255,7 @@ def withdraw_invalid(connection: Connection, hold: Hold) -> None:
         HoldLostError: another run took the partition over; nothing is changed.
     """
     with connection.transaction():
+        filling.share(connection)
         ledger.require_hold(connection, hold)
         row = connection.execute(
             _WITHDRAW,
@@ -191,24 +265,17 @@ def withdraw_invalid(connection: Connection, hold: Hold) -> None:
         ledger.add_counts(connection, hold, {"updated": row[0], "deleted": row[1]})
 
 
-def _next_batch(connection: Connection, hold: Hold, after: int, size: int) -> tuple[int, int, int] | None:
-    """Document, last raw id and number of records of the next batch: at most `size`, of one document."""
-    document = connection.execute(
-        f"select v.document_id from {SCHEMA}.document d"
-        f" join {SCHEMA}.validated_record v on v.document_id = d.id and v.raw_id > %s"
-        " where d.source = %s and d.partition_key = %s order by d.id limit 1",
-        (after, hold.source, hold.partition_key),
-    ).fetchone()
-    if document is None:
-        return None
+def _end_of_next(connection: Connection, hold: Hold, after: int, size: int) -> int | None:
+    """The last raw id of the next batches; None without any."""
     row = connection.execute(
-        "select max(raw_id), count(*) filter (where superseded_by is null) from ("
-        f" select raw_id, superseded_by from {SCHEMA}.validated_record"
-        " where document_id = %s and raw_id > %s order by raw_id limit %s) batch",
-        (document[0], after, size),
+        "select min(last_raw_id) filter (where so_far >= %(size)s), max(last_raw_id) from ("
+        " select last_raw_id, sum(records) over (order by last_raw_id, first_raw_id) as so_far"
+        f" from {SCHEMA}.validated_batch"
+        " where source = %(source)s and partition_key = %(partition_key)s and last_raw_id > %(after)s"
+        ") b",
+        {"source": hold.source, "partition_key": hold.partition_key, "after": after, "size": size},
     ).fetchone()
-    assert row is not None  # noqa: S101 - an aggregate returns one row
-    return document[0], row[0], row[1]
+    return (row[0] or row[1]) if row else None
 
 
 def count(connection: Connection, source: str) -> int:

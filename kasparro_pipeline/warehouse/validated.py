@@ -1,55 +1,64 @@
 """Stores what validation decided: a raw record is validated, superseded or rejected, exactly one (P2).
 
-Rows are staged by COPY and written by set; a row that would not change is not touched (P5).
+Validated records are written a batch a row, rejected ones one by one. What would not change is not touched
+(P5).
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import orjson
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from kasparro_pipeline.warehouse import checkpoints, ledger
+from kasparro_pipeline.warehouse.contracts import ContractVersion
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
-from kasparro_pipeline.warehouse.tables import CONTENT_COLUMNS, SCHEMA
+from kasparro_pipeline.warehouse.tables import SCHEMA
+from kasparro_pipeline.warehouse.validated_tables import ARRAYS
+
+Texts = Sequence[str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class ValidatedRow:
-    """A record that kept its contract. `superseded_by` names the raw record of its batch that replaced it."""
+class ValidatedRecords:
+    """Records that kept their contract, in the order of their raw ids: each member has one value a record."""
 
-    raw_id: int
-    source_id: str
-    epoch: int
-    version: Decimal
-    columns: Mapping[str, Any]
-    content_hash: bytes
-    superseded_by: int | None
+    document_ids: Sequence[int]
+    raw_ids: Sequence[int]
+    source_ids: Sequence[str]
+    versions: Sequence[Decimal] | None
+    """None: the contract has no version."""
+    columns: Mapping[str, Texts]
+    """The content columns but for `kind`, as text; `tags` and `attributes` as JSON."""
+    hashes: Sequence[bytes]
+    superseded_by: Sequence[int | None]
+    """The raw record of its document and batch that replaced it."""
 
 
 @dataclass(frozen=True, slots=True)
-class RejectedRow:
+class RejectedRecord:
     """A record that failed its contract."""
 
+    document_id: int
     raw_id: int
     source_id: str | None
     reasons: Sequence[Mapping[str, Any]]
 
 
-_OUTCOME = ("source_id", *CONTENT_COLUMNS, "epoch", "version", "content_hash", "superseded_by")
-_VALIDATED = ("document_id", "raw_id", "run_id", "contract_version", "source", *_OUTCOME)
 _REJECTED = ("document_id", "raw_id", "run_id", "contract_version", "source", "source_id", "reasons")
 
 
 def store(
     connection: Connection,
     hold: Hold,
-    document_id: int,
-    contract_version: int,
-    validated: Sequence[ValidatedRow],
-    rejected: Sequence[RejectedRow],
+    contract: ContractVersion,
+    kind: str,
+    validated: ValidatedRecords,
+    rejected: Sequence[RejectedRecord],
     *,
     through: int | None,
 ) -> dict[str, int]:
@@ -63,101 +72,202 @@ def store(
     Raises:
         HoldLostError: another run took the partition over; nothing of the batch is kept.
     """
-    provenance = (hold.run_id, contract_version, hold.source)
-    superseded = sum(row.superseded_by is not None for row in validated)
+    superseded = len(validated.raw_ids) - validated.superseded_by.count(None)
     counts = {
-        "read": len(validated) + len(rejected),
-        "validated": len(validated) - superseded,
+        "read": len(validated.raw_ids) + len(rejected),
+        "validated": len(validated.raw_ids) - superseded,
         "superseded": superseded,
         "rejected": len(rejected),
     }
     with connection.transaction():
         ledger.require_hold(connection, hold)
-        _stage(
-            connection,
-            "validated_record",
-            _VALIDATED,
-            [
-                (
-                    document_id,
-                    row.raw_id,
-                    *provenance,
-                    row.source_id,
-                    *(row.columns[name] for name in CONTENT_COLUMNS),
-                    row.epoch,
-                    row.version,
-                    row.content_hash,
-                    row.superseded_by,
-                )
-                for row in validated
-            ],
-        )
-        _stage(
-            connection,
-            "rejected_record",
-            _REJECTED,
-            [
-                (document_id, row.raw_id, *provenance, row.source_id, Jsonb(list(row.reasons)))
-                for row in rejected
-            ],
-        )
-        # a changed contract can move a record from one table to the other
-        _delete(connection, "rejected_record", staged="validated_record")
-        _delete(connection, "validated_record", staged="rejected_record")
-        _write(connection, "validated_record", _VALIDATED, ("contract_version", *_OUTCOME))
-        _write(connection, "rejected_record", _REJECTED, ("contract_version", "source_id", "reasons"))
+        _replace_validated(connection, hold, contract, kind, validated, rejected)
+        _replace_rejected(connection, hold, contract, validated, rejected)
         if through is not None:
-            checkpoints.save_validated(connection, hold, through, contract_version)
+            checkpoints.save_validated(connection, hold, through, contract.number)
         ledger.add_counts(connection, hold, counts)
     return counts
 
 
-def _stage(
-    connection: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+def _replace_validated(
+    connection: Connection,
+    hold: Hold,
+    contract: ContractVersion,
+    kind: str,
+    validated: ValidatedRecords,
+    rejected: Sequence[RejectedRecord],
 ) -> None:
-    names = sql.SQL(", ").join(map(sql.Identifier, columns))
-    staged, target = sql.Identifier(f"staged_{table}"), sql.Identifier(SCHEMA, table)
+    """Put the validated records in the place of whatever batches said of these raw records."""
+    judged = {*validated.raw_ids, *(row.raw_id for row in rejected)}
+    if not judged:
+        return
+    row = _row(hold, contract, kind, validated) if validated.raw_ids else None
+    known = connection.execute(
+        f"select first_raw_id, digest, raw_id from {SCHEMA}.validated_batch"
+        " where source = %s and partition_key = %s and first_raw_id <= %s and last_raw_id >= %s",
+        (hold.source, hold.partition_key, max(judged), min(judged)),
+    ).fetchall()
+    before = [one for one in known if not judged.isdisjoint(one[2])]
+    if row is not None and [bytes(digest) for _, digest, _ in before] == [row["digest"]]:
+        return
+    for first_raw_id, _, raw_ids in before:
+        _take_out(connection, hold, first_raw_id, None if judged.issuperset(raw_ids) else sorted(judged))
+    if row is not None:
+        values = sql.SQL(", ").join(
+            sql.SQL("{}::{}").format(sql.Placeholder(name), sql.SQL(f"{ARRAYS[name][1]}[]"))
+            if name in ARRAYS
+            else sql.Placeholder(name)
+            for name in row
+        )
+        statement = sql.SQL("insert into {} ({}) values ({})").format(
+            sql.Identifier(SCHEMA, "validated_batch"),
+            sql.SQL(", ").join(map(sql.Identifier, row)),
+            values,
+        )
+        connection.execute(statement, row)
+
+
+def _row(hold: Hold, contract: ContractVersion, kind: str, validated: ValidatedRecords) -> dict[str, Any]:
+    """The batch as a row: its arrays are written as PostgreSQL reads them."""
+    length = len(validated.raw_ids)
+    columns = validated.columns
+    tags = columns["tags"]
+    arrays: dict[str, str | None] = {
+        "document_id": _array(list(map(str, validated.document_ids))),
+        "raw_id": _array(list(map(str, validated.raw_ids))),
+        "source_id": _array(validated.source_ids),
+        **{
+            name: _array_unless(None, texts, length)
+            for name, texts in columns.items()
+            if name not in {"tags", "attributes"}
+        },
+        "tags": None if tags.count("[]") == length else _array([_as_array(text or "[]") for text in tags]),
+        "attributes": _array_unless("{}", columns["attributes"], length),
+        "version": None if validated.versions is None else _array(list(map(str, validated.versions))),
+        "content_hash": _array([f"\\x{one.hex()}" for one in validated.hashes]),
+        "superseded_by": _array_unless(
+            None, [None if one is None else str(one) for one in validated.superseded_by], length
+        ),
+    }
+    said = hashlib.blake2b(orjson.dumps([kind, contract.number, contract.epoch]), digest_size=16)
+    for name in ARRAYS:
+        said.update((arrays[name] or "").encode() + b"\n")
+    return {
+        "source": hold.source,
+        "partition_key": hold.partition_key,
+        "first_raw_id": validated.raw_ids[0],
+        "last_raw_id": validated.raw_ids[-1],
+        "records": length,
+        "superseded": length - validated.superseded_by.count(None),
+        "run_id": hold.run_id,
+        "contract_version": contract.number,
+        "kind": kind,
+        "epoch": contract.epoch,
+        "digest": said.digest(),
+        **{name: arrays[name] for name in ARRAYS},
+    }
+
+
+def _array_unless(default: str | None, texts: Texts, length: int) -> str | None:
+    return None if texts.count(default) == length else _array(texts)
+
+
+def _array(texts: Texts) -> str:
+    """Texts as PostgreSQL writes an array of them."""
+    if None not in texts:
+        joined = '","'.join(texts)  # type: ignore[arg-type]
+        # the quotes are those between the texts alone
+        if "\\" not in joined and joined.count('"') == 2 * (len(texts) - 1):
+            return f'{{"{joined}"}}'
+    return "{" + ",".join(map(_element, texts)) + "}"
+
+
+def _element(text: str | None) -> str:
+    if text is None:
+        return "NULL"
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _as_array(text: str) -> str:
+    return "{" + ",".join(map(_element, orjson.loads(text))) + "}"
+
+
+def _take_out(connection: Connection, hold: Hold, first_raw_id: int, raw_ids: Sequence[int] | None) -> None:
+    """Delete a batch; or only some of its records, so that a smaller one is left."""
+    key = {"source": hold.source, "partition_key": hold.partition_key, "first": first_raw_id}
+    delete = (
+        f"delete from {SCHEMA}.validated_batch"
+        " where source = %(source)s and partition_key = %(partition_key)s and first_raw_id = %(first)s"
+    )
+    if raw_ids is None:
+        connection.execute(delete, key)
+        return
+    names = ", ".join(ARRAYS)
+    left = ", ".join(
+        f"case when count(r.{name}) > 0 then array_agg(r.{name} order by r.raw_id) end" for name in ARRAYS
+    )
+    connection.execute(
+        f"with gone as ({delete} returning *)"
+        f" insert into {SCHEMA}.validated_batch (source, partition_key, first_raw_id, last_raw_id, records,"
+        f" superseded, run_id, contract_version, kind, epoch, digest, validated_at, {names})"
+        " select b.source, b.partition_key, min(r.raw_id), max(r.raw_id), count(*), count(r.superseded_by),"
+        f" b.run_id, b.contract_version, b.kind, b.epoch, '', b.validated_at, {left}"
+        f" from gone b cross join lateral unnest({', '.join(f'b.{name}' for name in ARRAYS)}) as r ({names})"
+        " where r.raw_id <> all (%(raw_ids)s)"
+        " group by b.source, b.partition_key, b.run_id, b.contract_version, b.kind, b.epoch, b.validated_at",
+        {**key, "raw_ids": raw_ids},
+    )
+
+
+def _replace_rejected(
+    connection: Connection,
+    hold: Hold,
+    contract: ContractVersion,
+    validated: ValidatedRecords,
+    rejected: Sequence[RejectedRecord],
+) -> None:
+    """Write the rejected records, and take those that passed this time out of the quarantine."""
+    if validated.raw_ids:
+        kept = set(validated.raw_ids)
+        passed = connection.execute(
+            f"select raw_id from {SCHEMA}.rejected_record"
+            " where document_id = any (%s) and raw_id between %s and %s",
+            (sorted(set(validated.document_ids)), validated.raw_ids[0], validated.raw_ids[-1]),
+        ).fetchall()
+        if gone := [raw_id for (raw_id,) in passed if raw_id in kept]:
+            connection.execute(
+                f"delete from {SCHEMA}.rejected_record where document_id = any (%s) and raw_id = any (%s)",
+                (sorted(set(validated.document_ids)), gone),
+            )
+    if not rejected:
+        return
     connection.execute("set local client_min_messages = warning")
+    names = ", ".join(_REJECTED)
     connection.execute(
-        sql.SQL("create temp table if not exists {} on commit delete rows as select {} from {} with no data")
-        .format(staged, names, target)
-    )  # fmt: skip
-    copy_in = sql.SQL("copy {} ({}) from stdin").format(staged, names)
-    with connection.cursor() as cursor, cursor.copy(copy_in) as copy:
-        for row in rows:
-            copy.write_row(row)
-
-
-def _delete(connection: Connection, table: str, *, staged: str) -> None:
+        f"create temp table if not exists staged_rejected on commit delete rows as"
+        f" select {names} from {SCHEMA}.rejected_record with no data"
+    )
+    with connection.cursor() as cursor, cursor.copy(f"copy staged_rejected ({names}) from stdin") as copy:
+        for row in rejected:
+            copy.write_row(
+                (
+                    row.document_id,
+                    row.raw_id,
+                    hold.run_id,
+                    contract.number,
+                    hold.source,
+                    row.source_id,
+                    Jsonb(list(row.reasons)),
+                )
+            )
+    # the anti-join keeps rows that do not change unlocked and unwritten
     connection.execute(
-        sql.SQL(
-            "delete from {} t using {} s where t.document_id = s.document_id and t.raw_id = s.raw_id"
-        ).format(sql.Identifier(SCHEMA, table), sql.Identifier(f"staged_{staged}"))
+        f"insert into {SCHEMA}.rejected_record ({names})"
+        f" select {', '.join(f's.{name}' for name in _REJECTED)} from staged_rejected s"
+        f" left join {SCHEMA}.rejected_record t on t.document_id = s.document_id and t.raw_id = s.raw_id"
+        " where t.raw_id is null or (t.contract_version, t.source_id, t.reasons)"
+        " is distinct from (s.contract_version, s.source_id, s.reasons)"
+        " on conflict (document_id, raw_id) do update set "
+        + ", ".join(f"{name} = excluded.{name}" for name in _REJECTED[2:])
     )
-
-
-def _write(connection: Connection, table: str, columns: Sequence[str], compared: Sequence[str]) -> None:
-    """Insert new rows and update changed ones; the anti-join keeps unchanged rows unlocked and unwritten."""
-    names = sql.SQL(", ").join(map(sql.Identifier, columns))
-    sets = sql.SQL(", ").join(
-        sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in columns[2:]
-    )
-    statement = sql.SQL(
-        "insert into {target} ({names}) select {staged_names} from {staged} s"
-        " left join {target} t on t.document_id = s.document_id and t.raw_id = s.raw_id"
-        " where t.raw_id is null or ({target_compared}) is distinct from ({staged_compared})"
-        " on conflict (document_id, raw_id) do update set {sets}"
-    ).format(
-        target=sql.Identifier(SCHEMA, table),
-        staged=sql.Identifier(f"staged_{table}"),
-        names=names,
-        staged_names=_prefixed("s", columns),
-        target_compared=_prefixed("t", compared),
-        staged_compared=_prefixed("s", compared),
-        sets=sets,
-    )
-    connection.execute(statement)
-
-
-def _prefixed(alias: str, columns: Sequence[str]) -> sql.Composed:
-    return sql.SQL(", ").join(sql.Identifier(alias, name) for name in columns)

@@ -17,12 +17,33 @@ from kasparro_pipeline.contract.validation import NO_VERSION, Validated, compile
 
 TEXTS = st.one_of(
     st.sampled_from(
-        ["", " ", "0", "-0", "1.50", "0.0000001", "0.000001", "0.0000000", "007", "1e5", "+1", "12345678901234567890"]
+        [
+            "",
+            " ",
+            "0",
+            "-0",
+            "1.50",
+            "0.0000001",
+            "0.000001",
+            "0.0000000",
+            "007",
+            "1e5",
+            "+1",
+            "12345678901234567890",
+        ]
     ),
-    st.sampled_from(["2024-02-29T23:59:59Z", "2024-02-30T00:00:00Z", "2024-01-01T24:00:00Z", "0000-01-01T00:00:00Z"]),
-    st.sampled_from(["2024-01-01", "2023-02-29", "2024-01-01T10:00:00+02:00", "2024-01-01 10:00", "31/12/2024"]),
-    st.sampled_from(["https://a.example/b?c=d#e", "http://a", "HTTP://A/", "https://[::1]/", "ftp://a/", "http://a/ b"]),
-    st.sampled_from(["true", "no", "a", "b", "<b>x</b>", "a\nb", "1\n2", 'say "hi"', "back\\slash", "\x00", "\ud800"]),
+    st.sampled_from(
+        ["2024-02-29T23:59:59Z", "2024-02-30T00:00:00Z", "2024-01-01T24:00:00Z", "0000-01-01T00:00:00Z"]
+    ),
+    st.sampled_from(
+        ["2024-01-01", "2023-02-29", "2024-01-01T10:00:00+02:00", "2024-01-01 10:00", "31/12/2024"]
+    ),
+    st.sampled_from(
+        ["https://a.example/b?c=d#e", "http://a", "HTTP://A/", "https://[::1]/", "ftp://a/", "http://a/ b"]
+    ),
+    st.sampled_from(
+        ["true", "no", "a", "b", "<b>x</b>", "a\nb", "1\n2", 'say "hi"', "back\\slash", "\x00", "\ud800"]
+    ),
     st.sampled_from(["naïve", "日本", "\u2028", "%s", "%", "{}", "a:b", "x" * 600]),
     st.text(max_size=8),
     st.decimals(allow_nan=False, allow_infinity=False).map(str),
@@ -43,13 +64,28 @@ ALWAYS = {"title": {"required": True}}
 FIELDS: list[dict[str, dict[str, Any]]] = [
     {"title": {}, "amount": {}, "url": {}, "published_at": {}, "category": {}, "tags": {}},
     {"title": {"required": True}, "amount": {"required": True}, "n": {"type": "integer"}},
-    {"n": {"type": "integer"}, "x": {"path": "deep.x"}, "amount": {"default": 1.5}, "title": {"value": "t %"}},
-    {"n": {"type": "number", "minimum": 0, "precision": 8, "scale": 2}, "title": {"min_length": 2, "max_length": 5}},
+    {
+        "n": {"type": "integer"},
+        "x": {"path": "deep.x"},
+        "amount": {"default": 1.5},
+        "title": {"value": "t %"},
+    },
+    {
+        "n": {"type": "number", "minimum": 0, "precision": 8, "scale": 2},
+        "title": {"min_length": 2, "max_length": 5},
+    },
     {"n": {"type": "date"}, "title": {"transforms": ["strip_html", "trim"]}, "category": {"type": "string"}},
     {"n": {"type": "boolean"}, "title": {"type": "string", "pattern": "a"}, "url": {"max_length": 12}},
-    {"n": {"type": "json"}, "m": {"path": "tags", "type": "list"}, "day": {"path": "$document.day", "type": "date"}},
+    {
+        "n": {"type": "json"},
+        "m": {"path": "tags", "type": "list"},
+        "day": {"path": "$document.day", "type": "date"},
+    },
     {"n": {"type": "enum", "values": ["a", "b"]}, "published_at": {"zone": "Europe/Berlin"}},
-    {"n": {"type": "timestamp", "format": "unix"}, "m": {"path": "n", "type": "timestamp", "zone": "required"}},
+    {
+        "n": {"type": "timestamp", "format": "unix"},
+        "m": {"path": "n", "type": "timestamp", "zone": "required"},
+    },
     {"n": {"type": "date", "format": "%d/%m/%Y"}, "m": {"path": "n", "type": "url"}, "k": {"path": "n"}},
 ]
 PARTS: list[dict[str, Any]] = [
@@ -73,7 +109,9 @@ COMPILED = [(compile_judge(contract), compile_validator(contract)) for contract 
 CONTEXT = {"day": "2024-05-06"}
 RECORDS = st.one_of(
     st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=8),
-    st.fixed_dictionaries({"id": st.integers() | TEXTS, "title": TEXTS, "n": VALUES, "deep": st.just({"x": "1"})}),
+    st.fixed_dictionaries(
+        {"id": st.integers() | TEXTS, "title": TEXTS, "n": VALUES, "deep": st.just({"x": "1"})}
+    ),
     VALUES,
 )
 
@@ -133,7 +171,9 @@ def test_rows_of_a_table_have_the_outcomes_that_each_has_as_a_record(
     assert found(judge(table, CONTEXT)) == expected(validate, records)
 
 
-@given(st.lists(TEXTS, min_size=1), st.sampled_from(["string", "number", "integer", "timestamp", "date", "url"]))
+@given(
+    st.lists(TEXTS, min_size=1), st.sampled_from(["string", "number", "integer", "timestamp", "date", "url"])
+)
 def test_a_column_of_one_type_is_written_as_its_values_are(texts: list[str], kind: str) -> None:
     contract = Contract.model_validate({"kind": "t", "key": "id", "fields": {"x": {"type": kind}}})
     records = [{"id": "1", "x": text} for text in texts]

@@ -321,9 +321,8 @@ versions = st.sampled_from([NO_VERSION, Decimal(0), Decimal(1), Decimal("1.5")])
     st.lists(st.tuples(st.integers(1, 50), st.sampled_from("abc"), versions), unique_by=lambda item: item[0])
 )
 def test_the_highest_version_wins_then_the_last_to_arrive(batch: list[tuple[int, str, Decimal]]) -> None:
-    records = [(raw_id, Validated(key, version, {}, b"")) for raw_id, key, version in batch]
     by_rank = sorted(batch, key=lambda item: (item[2], item[0]))
-    assert winners(records) == {key: raw_id for raw_id, key, _ in by_rank}
+    assert winners(batch) == {key: raw_id for raw_id, key, _ in by_rank}
 
 
 def test_every_naughty_string_survives_as_title_and_as_id_or_is_rejected_with_a_reason() -> None:

@@ -4,7 +4,13 @@ from alembic import context
 from sqlalchemy import create_engine, pool, text
 
 # They add their tables to the metadata
-from kasparro_pipeline.warehouse import drift_tables, history, measurements, totals  # noqa: F401
+from kasparro_pipeline.warehouse import (  # noqa: F401
+    drift_tables,
+    history,
+    measurements,
+    totals,
+    validated_tables,
+)
 from kasparro_pipeline.warehouse.tables import SCHEMA, metadata
 
 MIGRATION_LOCK = 0x6B617370  # any constant that nothing else in the database locks on
