@@ -3,7 +3,7 @@
 What a step does is in `steps`; which checks follow is in `checks`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -11,6 +11,8 @@ import dagster as dg
 
 from kasparro_pipeline.components import quarantine, steps
 from kasparro_pipeline.components.api_links import links_to_api
+from kasparro_pipeline.components.checks import checks_of
+from kasparro_pipeline.components.checks.check import Check, Look
 from kasparro_pipeline.components.holding import held
 from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.components.source import LAYERS, Layer, Source
@@ -53,17 +55,21 @@ def build_assets(source: Source) -> list[dg.AssetsDefinition]:
     def merged(connection: Connection, hold: Hold, context: dg.AssetExecutionContext) -> None:
         steps.merge_validated(connection, hold, whole=not _runs(context, source, "validated"))
 
+    checks = checks_of(source)
     return [
-        _asset(source, "raw", None, raw),
-        _asset(source, "validated", "raw", validated),
-        _asset(source, "unified", "validated", merged),
+        _asset(source, checks, "raw", None, raw),
+        _asset(source, checks, "validated", "raw", validated),
+        _asset(source, checks, "unified", "validated", merged),
     ]
 
 
 Step = Callable[[Connection, Hold, dg.AssetExecutionContext], None]
 
 
-def _asset(source: Source, layer: Layer, after: Layer | None, step: Step) -> dg.AssetsDefinition:
+def _asset(
+    source: Source, checks: Sequence[Check], layer: Layer, after: Layer | None, step: Step
+) -> dg.AssetsDefinition:
+    checks = [one for one in checks if one.layer == layer]
     description = DESCRIPTIONS[layer].format(name=source.name)
     if layer == "raw" and source.common.description:
         description = f"{source.common.description}\n\n{description}"
@@ -83,23 +89,28 @@ def _asset(source: Source, layer: Layer, after: Layer | None, step: Step) -> dg.
         if layer == "unified"
         else None,
         pool=source.name,
+        check_specs=[one.spec for one in checks],
         metadata={
             "dagster/table_name": f"{tables.SCHEMA}.{TABLES[layer].name}",
             "dagster/uri": source.uri,
             "dagster/column_schema": _column_schema(source, layer),
         },
     )
-    def layer_asset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[None]:
+    def layer_asset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:  # type: ignore[type-arg]  # the plain class says that checks follow
         last = layer == _last_layer(context, source)
         with held(warehouse, source.name, context.partition_key, context.run.run_id, closing=last) as (
             connection,
             hold,
         ):
+            before = ledger.counts_of(connection, hold)
             step(connection, hold, context)
+            after_all = ledger.counts_of(connection, hold)
+            look = Look(connection, hold, has_news=before != after_all)
+            results = [one.judge(look) for one in checks]
             metadata = _metadata(connection, source, layer, hold)
             if layer == "validated":
                 metadata |= quarantine.of_partition(connection, source.name, hold.partition_key)
-        return dg.MaterializeResult(metadata=metadata)
+        return dg.MaterializeResult(metadata=metadata, check_results=results)
 
     return layer_asset
 

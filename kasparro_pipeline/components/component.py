@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import BaseModel
 
 from kasparro_pipeline.components.assets import build_assets
-from kasparro_pipeline.components.checks import build_checks
+from kasparro_pipeline.components.checks.unified import freshness
 from kasparro_pipeline.components.replay import build_replay
 from kasparro_pipeline.components.source import Source
 from kasparro_pipeline.components.source_spec import SourceSpec
@@ -61,7 +61,7 @@ class SourceComponent(dg.Component):
         automation = self.automation(source, job)
         return dg.Definitions(
             assets=build_assets(source),
-            asset_checks=build_checks(source),
+            asset_checks=[freshness(source)],
             jobs=[job, build_replay(source)],
             schedules=[item for item in automation if isinstance(item, dg.ScheduleDefinition)],
             sensors=[item for item in automation if isinstance(item, dg.SensorDefinition)],

@@ -1,12 +1,13 @@
 """The questions that asset checks ask of the tables. What an answer means is decided by the caller."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from psycopg.rows import dict_row
 
 from kasparro_pipeline.warehouse.ledger import Connection
 from kasparro_pipeline.warehouse.tables import SCHEMA
+from kasparro_pipeline.warehouse.validated_tables import unpacked
 
 SAMPLE = 20
 """Examples that an answer carries beside its exact count."""
@@ -28,34 +29,70 @@ class Accounting:
     @property
     def balanced(self) -> bool:
         """Whether each raw record has exactly one outcome."""
-        return not self.without_outcome and not self.with_two_outcomes
+        same = self.raw == self.validated + self.superseded + self.rejected
+        return same and not self.without_outcome and not self.with_two_outcomes
 
 
-def account(connection: Connection, source: str, partition_key: str) -> Accounting:
-    """Compare a partition's raw records with their outcomes, one by one."""
+def account(
+    connection: Connection, source: str, partition_key: str, *, one_by_one: bool = True
+) -> Accounting:
+    """Compare a partition's raw records with their outcomes.
+
+    The numbers that each batch has are added up; `one_by_one` compares every id, which also tells one record
+    with two outcomes from another with none. Ids are compared anyhow if the numbers do not agree.
+    """
+    raw, validated, superseded, rejected = _numbers(connection, source, partition_key)
+    found = Accounting(raw, validated - superseded, superseded, rejected, [], [])
+    if not one_by_one and raw == validated + rejected:
+        return found
     row = connection.execute(
         f"""
-        with outcome as (
-            select r.id, v.raw_id as validated, v.superseded_by, x.raw_id as rejected
-            from {SCHEMA}.document d
-            join {SCHEMA}.raw_batch b on b.document_id = d.id
-            cross join generate_series(b.first_id, b.first_id + b.records - 1) as r (id)
-            left join {SCHEMA}.validated_record v on v.document_id = d.id and v.raw_id = r.id
-            left join {SCHEMA}.rejected_record x on x.document_id = d.id and x.raw_id = r.id
-            where d.source = %s and d.partition_key = %s
+        with document as (
+            select id from {SCHEMA}.document where source = %(source)s and partition_key = %(key)s
+        ),
+        outcome as (
+            select unnest(raw_id) as id from {SCHEMA}.validated_batch
+            where source = %(source)s and partition_key = %(key)s
+            union all select x.raw_id from document d
+            join {SCHEMA}.rejected_record x on x.document_id = d.id
+        ),
+        compared as (
+            select coalesce(r.id, o.id) as id, r.id is not null as is_raw, count(o.id) as outcomes
+            from (
+                select generate_series(b.first_id, b.first_id + b.records - 1) as id
+                from document d join {SCHEMA}.raw_batch b on b.document_id = d.id
+            ) r full join outcome o using (id)
+            group by 1, 2 having count(o.id) <> 1 and r.id is not null
         )
-        select count(*),
-            count(validated) filter (where superseded_by is null),
-            count(superseded_by),
-            count(rejected),
-            (array_agg(id) filter (where validated is null and rejected is null))[:{SAMPLE}],
-            (array_agg(id) filter (where validated is not null and rejected is not null))[:{SAMPLE}]
-        from outcome
+        select (array_agg(id order by id) filter (where outcomes = 0))[:{SAMPLE}],
+            (array_agg(id order by id) filter (where outcomes > 1))[:{SAMPLE}]
+        from compared
         """,
-        (source, partition_key),
+        {"source": source, "key": partition_key},
     ).fetchone()
     assert row is not None  # noqa: S101 - an aggregate returns one row
-    return Accounting(row[0], row[1], row[2], row[3], row[4] or [], row[5] or [])
+    return replace(found, without_outcome=row[0] or [], with_two_outcomes=row[1] or [])
+
+
+def _numbers(connection: Connection, source: str, partition_key: str) -> tuple[int, int, int, int]:
+    """Raw, validated (superseded included), superseded and rejected records of a partition."""
+    row = connection.execute(
+        f"""
+        with document as (
+            select id from {SCHEMA}.document where source = %(source)s and partition_key = %(key)s
+        )
+        select
+            (select coalesce(sum(b.records), 0)::bigint from document d
+                join {SCHEMA}.raw_batch b on b.document_id = d.id),
+            coalesce(sum(records), 0)::bigint, coalesce(sum(superseded), 0)::bigint,
+            (select count(*) from document d join {SCHEMA}.rejected_record x on x.document_id = d.id)
+        from {SCHEMA}.validated_batch where source = %(source)s and partition_key = %(key)s
+        """,
+        {"source": source, "key": partition_key},
+    ).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate returns one row
+    raw, validated, superseded, rejected = row
+    return raw, validated, superseded, rejected
 
 
 def doubled_source_ids(connection: Connection, source: str, partition_key: str) -> tuple[int, list[str]]:
@@ -67,16 +104,19 @@ def doubled_source_ids(connection: Connection, source: str, partition_key: str) 
         f"""
         with newest as (
             select distinct on (location) id from {SCHEMA}.document
-            where source = %s and partition_key = %s and loaded_at is not null order by location, id desc
+            where source = %(source)s and partition_key = %(key)s and loaded_at is not null
+            order by location, id desc
         ),
         doubled as (
-            select v.source_id from newest n join {SCHEMA}.validated_record v on v.document_id = n.id
-            where v.superseded_by is not null
+            select r.source_id from {SCHEMA}.validated_batch b
+            cross join lateral {unpacked("b", "document_id", "source_id", "superseded_by")}
+            where b.source = %(source)s and b.partition_key = %(key)s and b.superseded > 0
+                and r.superseded_by is not null and r.document_id in (select id from newest)
         )
         select (select count(*) from doubled),
             array(select distinct source_id from doubled order by 1 limit {SAMPLE})
         """,
-        (source, partition_key),
+        {"source": source, "key": partition_key},
     ).fetchone()
     assert row is not None  # noqa: S101 - the statement selects one row
     return row[0], row[1]

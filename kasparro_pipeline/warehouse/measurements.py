@@ -13,9 +13,10 @@ from sqlalchemy import Column, DateTime, Float, PrimaryKeyConstraint, Table, Tex
 
 from kasparro_pipeline.warehouse.ledger import Connection
 from kasparro_pipeline.warehouse.tables import CONTENT_COLUMNS, SCHEMA, metadata
+from kasparro_pipeline.warehouse.validated_tables import ARRAYS, DEFAULTS, unpacked
 
-LARGEST = 200_000
-"""Validated records of a partition that are measured; of a larger one every second, third … record is."""
+LARGEST = 100_000
+"""Validated records of a partition that are measured; of a larger one every second, third … batch is."""
 LARGEST_VALUE = 1e300
 """A median beyond it is taken for it: a number may have 1,000 digits, and a float holds 308."""
 HISTORY = 56
@@ -85,14 +86,27 @@ def of_fields(
             median = "percentile_disc(0.5) within group (order by {})"
             columns.append(sql.SQL(median).format(_number(name)))
     query = sql.SQL(
-        "with partition as ({newest}),"
-        " size as (select greatest(1, ceil(sum(record_count)::numeric / {largest}))::bigint as step"
-        " from partition)"
-        " select count(*), {columns} from partition p join {validated} v on v.document_id = p.id, size"
-        " where v.superseded_by is null and v.raw_id %% step = 0"
+        "with newest as ({newest}),"
+        " batch as (select *, row_number() over (order by first_raw_id) as number,"
+        " greatest(1, ceil(sum(records) over ()::numeric / {largest}))::bigint as step from {validated}"
+        " where source = %(source)s and partition_key = %(key)s)"
+        " select count(*), {columns} from batch b cross join lateral {unpacked}"
+        " cross join lateral (select {shown}) v"
+        " where b.number %% b.step = 0 and r.superseded_by is null"
+        " and r.document_id in (select id from newest)"
     ).format(
         newest=sql.SQL(_NEWEST),
-        validated=sql.Identifier(SCHEMA, "validated_record"),
+        validated=sql.Identifier(SCHEMA, "validated_batch"),
+        unpacked=sql.SQL(unpacked("b", *ARRAYS)),
+        shown=sql.SQL(", ").join(
+            sql.SQL("coalesce(r.{0}{1}, {2}) as {0}").format(
+                sql.Identifier(name),
+                sql.SQL("::text[]" if name == "tags" else ""),
+                sql.SQL(DEFAULTS.get(name, "null")),
+            )
+            for name in CONTENT_COLUMNS
+            if name != "kind"
+        ),
         largest=sql.Literal(LARGEST),
         columns=sql.SQL(", ").join(columns),
     )

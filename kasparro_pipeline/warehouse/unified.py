@@ -2,7 +2,8 @@
 
 A record wins if its (epoch, version, raw id) is the highest of all valid versions of its key, so that
 partitions may be merged in any order. The epoch rises when the contract changes how versions are told, so
-that new ones compare among themselves.
+that new ones compare among themselves. A version that came again with the content that is served is not
+written: so before another one replaces it, the validated versions that are newer still are looked for.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,13 +28,32 @@ candidate as (
     select distinct on (g.source_id) g.*
     from given g order by g.source_id, g.epoch desc, g.version desc, g.raw_id desc
 ),
-judged as materialized (
-    select c.raw_id, case
+compared as materialized (
+    select c.*, case
         when u.id is null then 'insert'
         when c.content_hash = u.content_hash and u.deleted_at is null then 'unchanged'
         when (c.epoch, c.version, c.raw_id) < (u.epoch, u.version, u.raw_id) then 'stale'
         else 'update' end as verdict
     from candidate c left join {unified} u on u.source = %(source)s and u.source_id = c.source_id
+),
+contested as materialized (
+    select * from compared where verdict = 'update'
+),
+newer as materialized (
+    select c.source_id
+    from (select * from contested order by epoch, version, raw_id limit 1) least
+    join {validated} b on b.source = %(source)s
+        and (b.epoch, b.max_version, b.last_raw_id) > (least.epoch, least.version, least.raw_id)
+    cross join lateral {narrow}
+    join contested c on c.source_id = r.source_id
+        and (c.epoch, c.version, c.raw_id) < (b.epoch, coalesce(r.version, '-Infinity'), r.raw_id)
+    where r.superseded_by is null
+),
+judged as materialized (
+    select raw_id, case
+        when verdict = 'update' and source_id in (select source_id from newer) then 'stale'
+        else verdict end as verdict
+    from compared
 ),
 written as (
     insert into {unified} as u ({columns})

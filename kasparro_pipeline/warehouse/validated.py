@@ -49,6 +49,7 @@ class RejectedRecord:
     reasons: Sequence[Mapping[str, Any]]
 
 
+NO_VERSION = Decimal("-Infinity")
 _REJECTED = ("document_id", "raw_id", "run_id", "contract_version", "source", "source_id", "reasons")
 
 
@@ -163,6 +164,7 @@ def _row(hold: Hold, contract: ContractVersion, kind: str, validated: ValidatedR
         "contract_version": contract.number,
         "kind": kind,
         "epoch": contract.epoch,
+        "max_version": max(validated.versions or (NO_VERSION,)),
         "digest": said.digest(),
         **{name: arrays[name] for name in ARRAYS},
     }
@@ -210,12 +212,13 @@ def _take_out(connection: Connection, hold: Hold, first_raw_id: int, raw_ids: Se
     connection.execute(
         f"with gone as ({delete} returning *)"
         f" insert into {SCHEMA}.validated_batch (source, partition_key, first_raw_id, last_raw_id, records,"
-        f" superseded, run_id, contract_version, kind, epoch, digest, validated_at, {names})"
+        f" superseded, run_id, contract_version, kind, epoch, max_version, digest, validated_at, {names})"
         " select b.source, b.partition_key, min(r.raw_id), max(r.raw_id), count(*), count(r.superseded_by),"
-        f" b.run_id, b.contract_version, b.kind, b.epoch, '', b.validated_at, {left}"
+        f" b.run_id, b.contract_version, b.kind, b.epoch, b.max_version, '', b.validated_at, {left}"
         f" from gone b cross join lateral unnest({', '.join(f'b.{name}' for name in ARRAYS)}) as r ({names})"
         " where r.raw_id <> all (%(raw_ids)s)"
-        " group by b.source, b.partition_key, b.run_id, b.contract_version, b.kind, b.epoch, b.validated_at",
+        " group by b.source, b.partition_key, b.run_id, b.contract_version, b.kind, b.epoch, b.max_version,"
+        " b.validated_at",
         {**key, "raw_ids": raw_ids},
     )
 

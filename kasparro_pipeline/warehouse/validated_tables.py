@@ -10,6 +10,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -69,6 +70,7 @@ validated_batch = Table(
     Column("contract_version", Integer, nullable=False),
     Column("kind", Text, nullable=False),
     Column("epoch", Integer, nullable=False),
+    Column("max_version", Numeric, nullable=False, comment="of its records that are not superseded"),
     Column(
         "digest",
         LargeBinary,
@@ -82,6 +84,7 @@ validated_batch = Table(
     ),
     CheckConstraint("records > 0 and records = cardinality(raw_id)", name="records"),
     PrimaryKeyConstraint("source", "partition_key", "first_raw_id"),
+    Index("validated_batch_newest_idx", "source", "epoch", "max_version", "last_raw_id"),
 )
 
 validated_record = Table(

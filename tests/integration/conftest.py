@@ -102,7 +102,7 @@ class Pipeline:
         """Each row of the data tables with its physical version: equal results mean that none was written."""
         return {
             table: self.rows(f"select t.ctid::text, t.xmin::text, t.* from kasparro.{table} t order by 1")
-            for table in ("document", "raw_batch", "validated_record", "rejected_record", "unified_record")
+            for table in ("document", "raw_batch", "validated_batch", "rejected_record", "unified_record")
         }
 
 

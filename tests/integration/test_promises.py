@@ -203,7 +203,7 @@ def test_a_record_that_moves_between_pages_is_one_entity_with_its_last_version(
 
     assert titles(pipeline) == {"1": "a", "2": "b moved", "3": "c"}
     assert run.counts("read", "validated", "superseded") == (4, 4, 0)
-    assert run.counts("inserted", "updated") == (3, 1)
+    assert run.counts("inserted", "stale") == (3, 1)
 
 
 def test_a_changed_contract_is_applied_to_all_of_raw_without_the_upstream(

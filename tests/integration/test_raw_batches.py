@@ -64,6 +64,12 @@ def document_of(connection: Connection, hold: Hold) -> int:
     return int(row[0])
 
 
+def records_of(read: list[raw.StoredBatch]) -> list[tuple[int, bytes]]:
+    return [
+        pair for one in read for pair in zip(one.records.raw_ids, one.records.payloads, strict=True)
+    ]  # fmt: skip
+
+
 sizes = st.lists(
     st.one_of(st.integers(0, 9), st.sampled_from([MOST // 3, MOST - 1, MOST, MOST + 1])), max_size=9
 )
@@ -75,16 +81,17 @@ def test_a_row_holds_at_most_a_mebibyte_or_one_larger_record_and_no_record_is_le
 ) -> None:
     records = payloads_of(found)
     rows = list(raw_batches.rows_of(records))
-    assert [record for row in rows for record in row] == records
-    for row in rows:
-        assert len(row) == 1 or sum(len(record.payload) for record in row) <= MOST
+    numbered = [(start + place, payload) for start, row in rows for place, payload in enumerate(row)]
+    assert numbered == [(record.position, record.payload) for record in records]
+    for _, row in rows:
+        assert len(row) == 1 or sum(map(len, row)) <= MOST
 
 
 @pytest.mark.parametrize(
     ("records", "rows"), [(0, []), (1000, [1000]), (1001, [1000, 1]), (2000, [1000] * 2)]
 )
 def test_a_row_holds_at_most_1000_records(records: int, rows: list[int]) -> None:
-    assert [len(row) for row in raw_batches.rows_of(payloads_of([1] * records))] == rows
+    assert [len(row) for _, row in raw_batches.rows_of(payloads_of([1] * records))] == rows
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -108,9 +115,7 @@ def test_p1_p7_every_reader_sees_each_record_byte_for_byte_wherever_rows_end(
     first = (
         sum(raw_id <= after for raw_id in ids) // size * size if after != max(ids, default=0) else len(ids)
     )
-    assert [(one.raw_id, one.payload) for batch_read in read for one in batch_read.records] == [
-        (row[0], row[2]) for row in found[first:]
-    ]
+    assert records_of(read) == [(row[0], row[2]) for row in found[first:]]
     assert all(len(batch_read.records) == size for batch_read in read[:-1])
 
     document = document_of(warehouse, hold)
@@ -125,9 +130,7 @@ def test_p1_p7_every_reader_sees_each_record_byte_for_byte_wherever_rows_end(
             (document, raw_id, hold.source),
         )
     again = list(rejected.batches(warehouse, hold, size=size))
-    assert [(one.raw_id, one.payload) for batch_read in again for one in batch_read.records] == [
-        (row[0], row[2]) for row in found if row[0] in refused
-    ]
+    assert records_of(again) == [(row[0], row[2]) for row in found if row[0] in refused]
     assert all(len(batch_read.records) <= size for batch_read in again)
 
 

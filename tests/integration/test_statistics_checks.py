@@ -160,7 +160,10 @@ def test_an_attribute_of_another_type_is_no_number(
     warehouse: psycopg.Connection[Any], days: Callable[..., Any]
 ) -> None:
     days(TODAY - timedelta(days=1), plain(3))
-    warehouse.execute("""update kasparro.validated_record set attributes = '{"size": "large"}'""")
+    warehouse.execute(
+        """update kasparro.validated_batch
+        set attributes = array_fill('{"size": "large"}'::jsonb, array[records])"""
+    )
     key = (TODAY - timedelta(days=1)).isoformat()
     measured, nulls, medians = measurements.of_fields(warehouse, "it", key, {"size": True, "amount": True})
     assert (measured, nulls) == (3, {"size": 0.0, "amount": 0.0})

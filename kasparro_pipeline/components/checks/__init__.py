@@ -2,11 +2,11 @@
 
 Those that look at a partition carry its key; the others look at the source as a whole, so that a verdict of
 long ago does not stand beside the present one. `schema_drift` and `every_record_accounted` block the rest.
-The questions are asked in the warehouse and in `contract`; the verdicts are here.
+Those that look at a partition are parts of its assets' steps. The questions are asked in the warehouse and in
+`contract`; the verdicts are here.
 """
 
-import dagster as dg
-
+from kasparro_pipeline.components.checks.check import Check
 from kasparro_pipeline.components.checks.drift import schema_drift
 from kasparro_pipeline.components.checks.layers import orphans_between_layers
 from kasparro_pipeline.components.checks.outcomes import every_record_accounted, unique_source_id
@@ -16,15 +16,14 @@ from kasparro_pipeline.components.checks.statistics import (
     value_distribution,
     volume_anomaly,
 )
-from kasparro_pipeline.components.checks.unified import freshness
 from kasparro_pipeline.components.source import Source
 
 
-def build_checks(source: Source) -> list[dg.AssetChecksDefinition]:
-    """The checks of a source, in the order of its assets."""
+def checks_of(source: Source) -> list[Check]:
+    """The checks of a source's partitions, in the order of its assets."""
     checks = (
         *(schema_drift, volume_anomaly),
         *(every_record_accounted, unique_source_id, rejected_share, null_rate, value_distribution),
-        *(orphans_between_layers, freshness),
+        orphans_between_layers,
     )
-    return [build(source) for build in checks]
+    return [made(source) for made in checks]

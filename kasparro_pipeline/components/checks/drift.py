@@ -12,8 +12,8 @@ from typing import Any
 
 import dagster as dg
 
+from kasparro_pipeline.components.checks.check import Check, Look, check
 from kasparro_pipeline.components.checks.tables import table
-from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.components.source import Source
 from kasparro_pipeline.contract import contract_file
 from kasparro_pipeline.contract.compatibility import MEANINGS, compatibility
@@ -33,54 +33,50 @@ MAX_PATH = 200
 RawIds = Mapping[tuple[int, int], int]
 
 
-def schema_drift(source: Source) -> dg.AssetChecksDefinition:
+def schema_drift(source: Source) -> Check:
     """What came in a partition against the contract of the source."""
-
-    @dg.asset_check(
-        asset=source.key("raw"),
-        name="schema_drift",
+    return check(
+        source,
+        "raw",
+        "schema_drift",
+        _judge,
         blocking=True,
-        partitions_def=source.partitions,
-        pool=source.name,
         description="What came, all of it, against the committed contract: fields added, removed, renamed, of"
         " another type or format, without a value, with new values, or far too large.",
     )
-    def check(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
-        run_id, partition = context.run.run_id, context.partition_key
-        with warehouse.connect() as connection, ledger.attending(connection, run_id):
-            profile, drifts = _look(connection, source, partition)
-            raw_ids = store.raw_ids(connection, _places(drifts))
-            word = compatibility(source.contract, profile, drifts)
-            compatible = f"{word}: {MEANINGS[word]}"
-            proposal = _propose(source, profile, drifts)
-            store.record(
-                connection, source.name, partition, run_id, [_event(drift, raw_ids) for drift in drifts]
-            )
-            store.keep_verdict(
-                connection,
-                source.name,
-                store.Verdict(
-                    partition,
-                    run_id,
-                    len(drifts),
-                    compatible,
-                    hashlib.sha256(proposal.base.encode()).digest() if proposal.proposed else None,
-                    proposal.proposed,
-                    "\n".join(proposal.left),
-                    datetime.now(UTC),
-                ),
-            )
-            frozen = [drift for drift in drifts if drift.mode == "freeze"]
-            if frozen:
-                ledger.fail(connection, run_id, source.name, f"schema_drift: {_summary(frozen)}")
-        return dg.AssetCheckResult(
-            passed=not drifts,
-            severity=dg.AssetCheckSeverity.ERROR if frozen else dg.AssetCheckSeverity.WARN,
-            description=_summary(drifts) if drifts else "what came is what the contract promises",
-            metadata=_metadata(source.name, profile, drifts, raw_ids, compatible, proposal),
-        )
 
-    return check
+
+def _judge(source: Source, look: Look) -> dg.AssetCheckResult:
+    connection, run_id, partition = look.connection, look.run_id, look.partition_key
+    profile, drifts = _look(connection, source, partition)
+    raw_ids = store.raw_ids(connection, _places(drifts))
+    word = compatibility(source.contract, profile, drifts)
+    compatible = f"{word}: {MEANINGS[word]}"
+    proposal = _propose(source, profile, drifts)
+    store.record(connection, source.name, partition, run_id, [_event(drift, raw_ids) for drift in drifts])
+    store.keep_verdict(
+        connection,
+        source.name,
+        store.Verdict(
+            partition,
+            run_id,
+            len(drifts),
+            compatible,
+            hashlib.sha256(proposal.base.encode()).digest() if proposal.proposed else None,
+            proposal.proposed,
+            "\n".join(proposal.left),
+            datetime.now(UTC),
+        ),
+    )
+    frozen = [drift for drift in drifts if drift.mode == "freeze"]
+    if frozen:
+        ledger.fail(connection, run_id, source.name, f"schema_drift: {_summary(frozen)}")
+    return dg.AssetCheckResult(
+        passed=not drifts,
+        severity=dg.AssetCheckSeverity.ERROR if frozen else dg.AssetCheckSeverity.WARN,
+        description=_summary(drifts) if drifts else "what came is what the contract promises",
+        metadata=_metadata(source.name, profile, drifts, raw_ids, compatible, proposal),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from datetime import UTC, date, datetime
 
 import dagster as dg
 
+from kasparro_pipeline.components.checks.check import Check, Look, check
 from kasparro_pipeline.components.checks.tables import table
-from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.components.source import Source
 from kasparro_pipeline.contract.usual import ENOUGH, judge, jump
-from kasparro_pipeline.warehouse import checks, measurements
+from kasparro_pipeline.warehouse import measurements
 from kasparro_pipeline.warehouse.ledger import Connection
 from kasparro_pipeline.warehouse.measurements import MEDIAN, NULL_SHARE, VOLUME, Earlier
 
@@ -25,161 +25,153 @@ TOO_FEW = f"there are no {ENOUGH} earlier partitions to compare with"
 _NUMERIC = {"number", "integer"}
 
 
-def volume_anomaly(source: Source) -> dg.AssetChecksDefinition:
+def volume_anomaly(source: Source) -> Check:
     """How many records a partition has, against the source's own history."""
-
-    @dg.asset_check(
-        asset=source.key("raw"),
-        name="volume_anomaly",
-        partitions_def=source.partitions,
-        pool=source.name,
+    return check(
+        source,
+        "raw",
+        "volume_anomaly",
+        _volume,
         description="As many records as usual: against the median of earlier partitions of the same weekday.",
     )
-    def check(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
-        key = context.partition_key
-        with warehouse.connect() as connection:
-            number, came_at = measurements.volume(connection, source.name, key)
-            belongs_at = _belongs_at(source, key, came_at)
-            past = measurements.earlier(connection, source.name, VOLUME, belongs_at).get("", ())
-            measurements.keep(connection, source.name, key, belongs_at, VOLUME, {"": number})
-        which, compared = _seasonal(past, belongs_at)
-        # a day that is not over has not all of its records yet
-        is_over = source.kind == "csv" or belongs_at.date() < datetime.now(UTC).date()
-        verdict = judge(number, compared, judge_less=is_over)
-        usual = f"{verdict.usual:,.0f} is usual on {verdict.compared} {which}"
-        return dg.AssetCheckResult(
-            passed=not verdict.is_unusual,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=f"{number:,} records; {usual if verdict.compared >= ENOUGH else TOO_FEW}",
-            metadata={
-                "records": number,
-                "usual": float(verdict.usual),
-                "robust_score": round(verdict.score, 2),
-                "compared_with": f"{verdict.compared} {which}",
-            },
-        )
-
-    return check
 
 
-def rejected_share(source: Source) -> dg.AssetChecksDefinition:
+def _volume(source: Source, look: Look) -> dg.AssetCheckResult:
+    connection, key = look.connection, look.partition_key
+    number, came_at = measurements.volume(connection, source.name, key)
+    belongs_at = _belongs_at(source, key, came_at)
+    past = measurements.earlier(connection, source.name, VOLUME, belongs_at).get("", ())
+    measurements.keep(connection, source.name, key, belongs_at, VOLUME, {"": number})
+    which, compared = _seasonal(past, belongs_at)
+    # a day that is not over has not all of its records yet
+    is_over = source.kind == "csv" or belongs_at.date() < datetime.now(UTC).date()
+    verdict = judge(number, compared, judge_less=is_over)
+    usual = f"{verdict.usual:,.0f} is usual on {verdict.compared} {which}"
+    return dg.AssetCheckResult(
+        passed=not verdict.is_unusual,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{number:,} records; {usual if verdict.compared >= ENOUGH else TOO_FEW}",
+        metadata={
+            "records": number,
+            "usual": float(verdict.usual),
+            "robust_score": round(verdict.score, 2),
+            "compared_with": f"{verdict.compared} {which}",
+        },
+    )
+
+
+def rejected_share(source: Source) -> Check:
     """How large a part of a partition's records is rejected, against the source's threshold."""
-
-    @dg.asset_check(
-        asset=source.key("validated"),
-        name="rejected_share",
-        partitions_def=source.partitions,
-        pool=source.name,
+    return check(
+        source,
+        "validated",
+        "rejected_share",
+        _rejected,
         description="Not more of the records are rejected than `max_rejected_share` allows.",
     )
-    def check(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
-        with warehouse.connect() as connection:
-            found = checks.account(connection, source.name, context.partition_key)
-        share = found.rejected / found.raw if found.raw else 0.0
-        limit = source.common.max_rejected_share
-        return dg.AssetCheckResult(
-            passed=share <= limit,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=f"{found.rejected:,} of {found.raw:,} records ({share:.2%}) are rejected, "
-            f"allowed are {limit:.2%}",
-            metadata={"rejected": found.rejected, "rejected_share": share, "max_rejected_share": limit},
-        )
-
-    return check
 
 
-def null_rate(source: Source) -> dg.AssetChecksDefinition:
+def _rejected(source: Source, look: Look) -> dg.AssetCheckResult:
+    found = look.accounting
+    share = found.rejected / found.raw if found.raw else 0.0
+    limit = source.common.max_rejected_share
+    return dg.AssetCheckResult(
+        passed=share <= limit,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{found.rejected:,} of {found.raw:,} records ({share:.2%}) are rejected, "
+        f"allowed are {limit:.2%}",
+        metadata={"rejected": found.rejected, "rejected_share": share, "max_rejected_share": limit},
+    )
+
+
+def null_rate(source: Source) -> Check:
     """How often each field has no value, against the source's own history."""
-
-    @dg.asset_check(
-        asset=source.key("validated"),
-        name="null_rate",
-        partitions_def=source.partitions,
-        pool=source.name,
+    return check(
+        source,
+        "validated",
+        "null_rate",
+        _nulls,
         description=f"No field is empty much more often (by {RISE:.0%} of the records) than it usually is.",
     )
-    def check(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
-        key = context.partition_key
-        with warehouse.connect() as connection:
-            measured, shares, _ = measurements.of_fields(
-                connection, source.name, key, dict.fromkeys(source.contract.fields, False)
-            )
-            past = _exchange(connection, source, key, NULL_SHARE, shares)
-        rows = []
-        for field, share in shares.items():
-            usual = judge(share, [one.value for one in past.get(field, ())])
-            unusual = usual.compared >= ENOUGH and share > usual.usual + RISE
-            rows.append((field, share, usual.usual if usual.compared else None, unusual))
-        unusual_ones = [row for row in rows if row[3]]
-        return dg.AssetCheckResult(
-            passed=not unusual_ones,
-            severity=dg.AssetCheckSeverity.WARN,
-            description="; ".join(
-                f"{field} is empty in {share:.1%} of the records, usual is {usual:.1%}"
-                for field, share, usual, _ in unusual_ones
-            )
-            or _silence(past, "every field is there as often as usual"),
-            metadata={
-                "records": measured,
-                "largest_null_rate": max(shares.values(), default=0.0),
-                "null_rate": table(
-                    [
-                        {"field": field, "null_rate": share, "usual": usual, "unusual": str(unusual).lower()}
-                        for field, share, usual, unusual in rows
-                    ]
-                ),
-            },
+
+
+def _nulls(source: Source, look: Look) -> dg.AssetCheckResult:
+    connection, key = look.connection, look.partition_key
+    measured, shares, _ = measurements.of_fields(
+        connection, source.name, key, dict.fromkeys(source.contract.fields, False)
+    )
+    past = _exchange(connection, source, key, NULL_SHARE, shares)
+    rows = []
+    for field, share in shares.items():
+        usual = judge(share, [one.value for one in past.get(field, ())])
+        unusual = usual.compared >= ENOUGH and share > usual.usual + RISE
+        rows.append((field, share, usual.usual if usual.compared else None, unusual))
+    unusual_ones = [row for row in rows if row[3]]
+    return dg.AssetCheckResult(
+        passed=not unusual_ones,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(
+            f"{field} is empty in {share:.1%} of the records, usual is {usual:.1%}"
+            for field, share, usual, _ in unusual_ones
         )
+        or _silence(past, "every field is there as often as usual"),
+        metadata={
+            "records": measured,
+            "largest_null_rate": max(shares.values(), default=0.0),
+            "null_rate": table(
+                [
+                    {"field": field, "null_rate": share, "usual": usual, "unusual": str(unusual).lower()}
+                    for field, share, usual, unusual in rows
+                ]
+            ),
+        },
+    )
 
-    return check
 
-
-def value_distribution(source: Source) -> dg.AssetChecksDefinition:
+def value_distribution(source: Source) -> Check:
     """The median of each numeric field, against the source's own history."""
-
-    @dg.asset_check(
-        asset=source.key("validated"),
-        name="value_distribution",
-        partitions_def=source.partitions,
-        pool=source.name,
+    return check(
+        source,
+        "validated",
+        "value_distribution",
+        _distribution,
         description="No numeric field's median jumps by more than the factor `max_value_jump`: "
         "cents that became euros, a unit that changed.",
     )
-    def check(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
-        key = context.partition_key
-        numeric = {name: True for name in source.contract.fields if source.contract.type_of(name) in _NUMERIC}
-        with warehouse.connect() as connection:
-            measured, _, medians = measurements.of_fields(connection, source.name, key, numeric)
-            past = _exchange(connection, source, key, MEDIAN, medians)
-        limit = source.common.max_value_jump
-        rows = []
-        for field, value in medians.items():
-            before = judge(value, [one.value for one in past.get(field, ())])
-            factor = jump(value, before.usual) if before.compared >= ENOUGH else 1.0
-            rows.append((field, value, before.usual if before.compared else None, factor))
-        jumped = [row for row in rows if row[3] > limit]
-        return dg.AssetCheckResult(
-            passed=not jumped,
-            severity=dg.AssetCheckSeverity.WARN,
-            description="; ".join(
-                f"the median of {field} is {value:g}, usual is {usual:g}: a jump by {factor:g}"
-                for field, value, usual, factor in jumped
-            )
-            or _silence(past, f"no median has jumped by more than {limit:g}"),
-            metadata={
-                "records": measured,
-                "largest_jump": max((row[3] for row in rows), default=1.0),
-                "max_value_jump": limit,
-                "medians": table(
-                    [
-                        {"field": field, "median": value, "usual": usual, "jump": factor}
-                        for field, value, usual, factor in rows
-                    ]
-                ),
-            },
-        )
 
-    return check
+
+def _distribution(source: Source, look: Look) -> dg.AssetCheckResult:
+    connection, key = look.connection, look.partition_key
+    numeric = {name: True for name in source.contract.fields if source.contract.type_of(name) in _NUMERIC}
+    measured, _, medians = measurements.of_fields(connection, source.name, key, numeric)
+    past = _exchange(connection, source, key, MEDIAN, medians)
+    limit = source.common.max_value_jump
+    rows = []
+    for field, value in medians.items():
+        before = judge(value, [one.value for one in past.get(field, ())])
+        factor = jump(value, before.usual) if before.compared >= ENOUGH else 1.0
+        rows.append((field, value, before.usual if before.compared else None, factor))
+    jumped = [row for row in rows if row[3] > limit]
+    return dg.AssetCheckResult(
+        passed=not jumped,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(
+            f"the median of {field} is {value:g}, usual is {usual:g}: a jump by {factor:g}"
+            for field, value, usual, factor in jumped
+        )
+        or _silence(past, f"no median has jumped by more than {limit:g}"),
+        metadata={
+            "records": measured,
+            "largest_jump": max((row[3] for row in rows), default=1.0),
+            "max_value_jump": limit,
+            "medians": table(
+                [
+                    {"field": field, "median": value, "usual": usual, "jump": factor}
+                    for field, value, usual, factor in rows
+                ]
+            ),
+        },
+    )
 
 
 def _silence(past: Mapping[str, Sequence[Earlier]], good: str) -> str:

@@ -53,9 +53,9 @@ cross join lateral unnest({", ".join(f"b.{name}" for name in ARRAYS)}) as r ({",
 PACKED = {"tags": "tags::text", "version": "version", "attributes": "attributes"}
 PACK = f"""
 insert into kasparro.validated_batch (source, partition_key, first_raw_id, last_raw_id, records, superseded,
-    run_id, contract_version, kind, epoch, digest, validated_at, {", ".join(ARRAYS)})
+    run_id, contract_version, kind, epoch, max_version, digest, validated_at, {", ".join(ARRAYS)})
 select source, partition_key, min(raw_id), max(raw_id), count(*), count(superseded_by),
-    run_id, contract_version, kind, epoch, '', validated_at,
+    run_id, contract_version, kind, epoch, max(version), '', validated_at,
     {", ".join(f"array_agg({PACKED.get(name, name)} order by raw_id)" for name in ARRAYS)}
 from (
     select v.*, d.partition_key, (row_number() over (
@@ -81,13 +81,14 @@ def upgrade() -> None:
             source text not null, partition_key text not null, first_raw_id bigint not null,
             last_raw_id bigint not null, records integer not null, superseded integer not null,
             run_id text not null, contract_version integer not null, kind text not null,
-            epoch integer not null, digest bytea not null,
+            epoch integer not null, max_version numeric not null, digest bytea not null,
             validated_at timestamptz not null default now(), {arrays},
             constraint validated_batch_pkey primary key (source, partition_key, first_raw_id),
             constraint validated_batch_records_check check (records > 0 and records = cardinality(raw_id))
         )""")
     comments = {
         "records": "superseded ones included",
+        "max_version": "of its records that are not superseded",
         "digest": "of all that it says: a batch that says the same is not written again",
         "tags": "each as a PostgreSQL array; null: none has any",
         "attributes": "null: all are empty",
@@ -100,6 +101,12 @@ def upgrade() -> None:
     if op.get_bind().execute(sa.text(has_lz4)).scalar():
         for column in ARRAYS:
             op.execute(f"alter table kasparro.validated_batch alter column {column} set compression lz4")
+    op.create_index(
+        "validated_batch_newest_idx",
+        "validated_batch",
+        ["source", "epoch", "max_version", "last_raw_id"],
+        schema="kasparro",
+    )
     op.execute(PACK)
     op.drop_table("validated_row", schema="kasparro")
     op.execute(VIEW)
