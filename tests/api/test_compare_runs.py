@@ -39,21 +39,20 @@ def add_document(
     ).fetchall()
     raw_ids = [next(numbers) for _ in rows]
     winner = dict(zip((source_id for source_id, _ in rows), raw_ids, strict=True))
-    with warehouse.cursor() as cursor:
-        cursor.executemany(
-            "insert into kasparro.validated_record (document_id, raw_id, run_id, contract_version, source,"
-            " source_id, kind, epoch, version, content_hash, superseded_by)"
-            " values (%s, %s, %s, 1, 'prices', %s, 'price', 1, '-Infinity', %s, %s)",
+    superseded = [
+        None if winner[key] == raw_id else winner[key]
+        for raw_id, (key, _) in zip(raw_ids, rows, strict=True)
+    ]
+    if rows:
+        warehouse.execute(
+            "insert into kasparro.validated_batch (source, partition_key, first_raw_id, last_raw_id, records,"
+            " superseded, run_id, contract_version, kind, epoch, max_version, digest, document_id, raw_id,"
+            " source_id, content_hash, superseded_by)"
+            " values ('prices', %s, %s, %s, %s, %s, %s, 1, 'price', 1, '-Infinity', '', %s, %s, %s, %s, %s)",
             [
-                (
-                    document,
-                    raw_id,
-                    run_id,
-                    source_id,
-                    content.encode(),
-                    winner[source_id] if winner[source_id] != raw_id else None,
-                )
-                for raw_id, (source_id, content) in zip(raw_ids, rows, strict=True)
+                *(partition, raw_ids[0], raw_ids[-1], len(rows), len(rows) - superseded.count(None), run_id),
+                *([document] * len(rows), raw_ids, [key for key, _ in rows]),
+                *([content.encode() for _, content in rows], superseded),
             ],
         )
     assert isinstance(document, int)
@@ -129,7 +128,7 @@ def test_a_newer_version_that_came_in_an_earlier_document_counts(
     newer = add_document(warehouse, a, [("one", "new")])
     add_document(warehouse, a, [("one", "old")])
     add_document(warehouse, b, [("one", "new")])
-    warehouse.execute("update kasparro.validated_record set version = 2 where document_id = %s", [newer])
+    warehouse.execute("update kasparro.validated_batch set version = '{2}' where document_id[1] = %s", [newer])
     assert compare(get, a, b)["records"]["changed"] == 0
 
 
@@ -267,7 +266,7 @@ def test_a_comparison_that_takes_too_long_is_503(
     base = serve(database_url, KASPARRO_API_STATEMENT_TIMEOUT=0.3)
     run_id = add_run("success", NOON)
     with warehouse.transaction():
-        warehouse.execute("lock table kasparro.validated_record in access exclusive mode")
+        warehouse.execute("lock table kasparro.validated_batch in access exclusive mode")
         response = requests.get(f"{base}/compare-runs?a={run_id}&b={run_id}", timeout=30)
     assert response.status_code == 503
     assert response.json()["type"] == "urn:kasparro:problem:query-timeout"

@@ -160,7 +160,7 @@ def test_the_candles_cursor_moves_to_the_newest_day_and_looks_back(built_in: Pip
 def test_validated_and_unified_can_be_made_again_from_raw_alone(built_in: Pipeline) -> None:
     built_in.run("coingecko_markets")
     unified = built_in.unified("coingecko_markets")
-    built_in.warehouse.execute("delete from kasparro.validated_record")
+    built_in.warehouse.execute("delete from kasparro.validated_batch")
     built_in.warehouse.execute("delete from kasparro.unified_record where source_id < 'm'")
 
     run = built_in.run("coingecko_markets", layers="validated unified")
