@@ -47,11 +47,11 @@ def of_partition(connection: Connection, source: str, partition_key: str) -> Orp
                 where not exists (
                     select from kept where kept.id = x.raw_id and kept.document_id = x.document_id)),
             (select count(*) from served where id is null),
-            (select count(distinct s.id) from served s where s.raw_id > 0
-                and s.raw_id is distinct from (
-                    -- of the row that would hold it: it may have come in another partition
+            (select count(distinct s.id) from served s left join kept on kept.id = s.raw_id
+                where s.raw_id > 0 and s.raw_id is distinct from coalesce(kept.id, (
+                    -- it came in another partition: the row that would hold it, up to its last record
                     select least(s.raw_id, b.first_id + b.records - 1) from {SCHEMA}.raw_batch b
-                    where b.first_id <= s.raw_id order by b.first_id desc limit 1)),
+                    where b.first_id <= s.raw_id order by b.first_id desc limit 1))),
             (select count(*) from part
                 join {SCHEMA}.rejected_record x on x.document_id = part.id
                 join {SCHEMA}.unified_record u on u.source = x.source and u.source_id = x.source_id

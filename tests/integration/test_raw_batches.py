@@ -207,6 +207,20 @@ def test_raw_ids_that_run_out_leave_no_lock_behind(warehouse: Connection, databa
         warehouse.execute("select kasparro.take_raw_ids(0)")
 
 
+def test_rows_are_packed_by_lz4_where_the_server_has_it(warehouse: Connection) -> None:
+    found = warehouse.execute(
+        "select distinct a.attcompression, 'lz4' = any(s.enumvals) from pg_attribute a, pg_settings s"
+        " where a.attrelid = 'kasparro.raw_batch'::regclass and a.attname in ('ends', 'payloads')"
+        " and s.name = 'default_toast_compression'"
+    ).fetchall()
+    assert found in ([("l", True)], [("", False)])
+    hold = held(warehouse)
+    store(warehouse, hold, payloads_of([170] * 1000))
+    row = warehouse.execute("select pg_column_size(payloads) from kasparro.raw_batch").fetchone()
+    assert row is not None
+    assert row[0] < 170 * 1000 / 2
+
+
 def test_the_view_unpacks_a_row_once_for_all_its_records(warehouse: Connection) -> None:
     plan = "\n".join(
         row[0] for row in warehouse.execute("explain verbose select * from kasparro.raw_record").fetchall()
