@@ -6,9 +6,10 @@ that: where a row ends is decided by its size alone, and no reader may depend on
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from kasparro_pipeline.extract.documents import RawRecord
+from kasparro_pipeline.warehouse.errors import RepeatedRecordError
 from kasparro_pipeline.warehouse.ledger import Connection
 from kasparro_pipeline.warehouse.tables import SCHEMA
 
@@ -33,10 +34,16 @@ def append(connection: Connection, document_id: int, records: Sequence[RawRecord
         The last raw id, or None without records.
 
     Raises:
-        psycopg.errors.UniqueViolation: a position of the document is there already.
+        RepeatedRecordError: the records do not all follow each other behind those that are stored. The table
+            sees only where a row begins.
     """
     if not records:
         return None
+    stored = next_position(connection, document_id)
+    positions = [stored - 1, *(record.position for record in records)]
+    for before, position in pairwise(positions):
+        if position <= before:
+            raise RepeatedRecordError(f"document {document_id}: position {position} comes after {before}")
     row = connection.execute(f"select {SCHEMA}.take_raw_ids(%s)", (len(records),)).fetchone()
     assert row is not None  # noqa: S101 - a function returns a row
     first_id: int = row[0]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from kasparro_pipeline.extract.documents import Batch, Document, RawRecord
 from kasparro_pipeline.warehouse import drift, ledger, migrate, raw, raw_batches, rejected
+from kasparro_pipeline.warehouse.errors import RepeatedRecordError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -147,6 +148,21 @@ def test_a_document_that_was_interrupted_within_a_row_goes_on_behind_its_last_re
     last = shown(warehouse, hold.source)[-1]
     row = warehouse.execute("select raw_through from kasparro.checkpoint where source = %s", (hold.source,))
     assert row.fetchone() == last[:1]
+
+
+@pytest.mark.parametrize("start", [0, 1, 6])
+def test_p1_a_record_that_is_stored_already_is_refused_wherever_a_row_would_begin(
+    warehouse: Connection, start: int
+) -> None:
+    hold = held(warehouse)
+    store(warehouse, hold, payloads_of([5] * 7), complete=False)
+    before = shown(warehouse, hold.source)
+    with pytest.raises(RepeatedRecordError, match=f"position {start} comes after 6"):
+        store(warehouse, hold, payloads_of([5] * 9, start=start))
+    twice = [*payloads_of([5] * 3, start=7), *payloads_of([5] * 2, start=8)]
+    with pytest.raises(RepeatedRecordError, match="position 8 comes after 9"):
+        store(warehouse, hold, twice)
+    assert shown(warehouse, hold.source) == before
 
 
 def test_a_document_whose_last_batch_is_empty_is_whole_and_moves_no_checkpoint(warehouse: Connection) -> None:
