@@ -17,5 +17,9 @@ class HoldLostError(WarehouseError):
     """Another run has taken the source and partition over, so that this one may write nothing more (P4)."""
 
 
+class RepeatedRecordError(WarehouseError):
+    """A record's position in its document is stored already, or comes twice in one batch."""
+
+
 class ReplayRefusedError(WarehouseError):
     """Rejected records cannot be replayed by themselves; the message says what to do instead."""

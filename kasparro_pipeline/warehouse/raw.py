@@ -53,6 +53,7 @@ def store(
 
     Raises:
         HoldLostError: another run took the partition over; nothing of the batch is kept.
+        RepeatedRecordError: one of its records is stored already; nothing of the batch is kept.
     """
     with connection.transaction():
         ledger.require_hold(connection, hold)

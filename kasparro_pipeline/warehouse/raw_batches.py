@@ -6,9 +6,10 @@ that: where a row ends is decided by its size alone, and no reader may depend on
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from kasparro_pipeline.extract.documents import RawRecord, Rows
+from kasparro_pipeline.warehouse.errors import RepeatedRecordError
 from kasparro_pipeline.warehouse.ledger import Connection
 from kasparro_pipeline.warehouse.tables import SCHEMA
 
@@ -41,10 +42,18 @@ def append(connection: Connection, document_id: int, records: Sequence[RawRecord
         The last raw id, or None without records.
 
     Raises:
-        psycopg.errors.UniqueViolation: a position of the document is there already.
+        RepeatedRecordError: the records do not all follow each other behind those that are stored. The table
+            sees only where a row begins.
     """
     if not records:
         return None
+    stored = next_position(connection, document_id)
+    positions, _ = _parts(records)
+    # those of a table rise by one
+    some = positions[:1] if isinstance(positions, range) else positions
+    for before, position in pairwise([stored - 1, *some]):
+        if position <= before:
+            raise RepeatedRecordError(f"document {document_id}: position {position} comes after {before}")
     row = connection.execute(f"select {SCHEMA}.take_raw_ids(%s)", (len(records),)).fetchone()
     assert row is not None  # noqa: S101 - a function returns a row
     first_id: int = row[0]
@@ -65,11 +74,7 @@ def rows_of(records: Sequence[RawRecord]) -> Iterator[tuple[int, Sequence[bytes]
     Returns:
         The first position of each row, and its payloads.
     """
-    payloads: Sequence[bytes]
-    if isinstance(records, Rows):
-        payloads, positions = records.payloads, range(records.start, records.start + len(records))
-    else:
-        payloads, positions = [one.payload for one in records], [one.position for one in records]  # type: ignore[assignment]
+    positions, payloads = _parts(records)
     start, size = 0, 0
     for number, payload in enumerate(payloads):
         size += len(payload)
@@ -82,6 +87,13 @@ def rows_of(records: Sequence[RawRecord]) -> Iterator[tuple[int, Sequence[bytes]
             start, size = number, len(payload)
     if payloads:
         yield positions[start], payloads[start:]
+
+
+def _parts(records: Sequence[RawRecord]) -> tuple[Sequence[int], Sequence[bytes]]:
+    """The positions of records, and their payloads."""
+    if isinstance(records, Rows):
+        return range(records.start, records.start + len(records)), records.payloads
+    return [record.position for record in records], [record.payload for record in records]
 
 
 def between(connection: Connection, document_id: int, start: int, stop: int) -> StoredRecords:

@@ -40,8 +40,7 @@ def add_document(
     raw_ids = [next(numbers) for _ in rows]
     winner = dict(zip((source_id for source_id, _ in rows), raw_ids, strict=True))
     superseded = [
-        None if winner[key] == raw_id else winner[key]
-        for raw_id, (key, _) in zip(raw_ids, rows, strict=True)
+        None if winner[key] == raw_id else winner[key] for raw_id, (key, _) in zip(raw_ids, rows, strict=True)
     ]
     if rows:
         warehouse.execute(
@@ -128,7 +127,9 @@ def test_a_newer_version_that_came_in_an_earlier_document_counts(
     newer = add_document(warehouse, a, [("one", "new")])
     add_document(warehouse, a, [("one", "old")])
     add_document(warehouse, b, [("one", "new")])
-    warehouse.execute("update kasparro.validated_batch set version = '{2}' where document_id[1] = %s", [newer])
+    warehouse.execute(
+        "update kasparro.validated_batch set version = '{2}' where document_id[1] = %s", [newer]
+    )
     assert compare(get, a, b)["records"]["changed"] == 0
 
 

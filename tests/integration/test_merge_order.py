@@ -22,6 +22,7 @@ from kasparro_pipeline.contract.spec import Contract
 from kasparro_pipeline.extract.documents import Batch, Document
 from kasparro_pipeline.extract.json_records import records
 from kasparro_pipeline.warehouse import checkpoints, ledger, raw, unified
+from kasparro_pipeline.warehouse.errors import RepeatedRecordError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,7 +193,7 @@ def test_p4_a_batch_that_cannot_be_stored_moves_no_cursor_and_leaves_no_trace(
     good = batch_of([{"id": 1, "name": "x"}], cursor={"page": 2})
     broken = Batch(good.document, [*good.records, *good.records], {"page": 2})
 
-    with pytest.raises(psycopg.errors.UniqueViolation):
+    with pytest.raises(RepeatedRecordError):
         raw.store(it.connection, hold, broken, profile=None, source_cursor=None, lookback_window=None)
 
     assert checkpoints.read_cursor(it.connection, it.source, PARTITIONS[0]) is None

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from kasparro_pipeline.extract.documents import Batch, Document, RawRecord
 from kasparro_pipeline.warehouse import drift, ledger, migrate, raw, raw_batches, rejected
+from kasparro_pipeline.warehouse.errors import RepeatedRecordError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -152,6 +153,21 @@ def test_a_document_that_was_interrupted_within_a_row_goes_on_behind_its_last_re
     assert row.fetchone() == last[:1]
 
 
+@pytest.mark.parametrize("start", [0, 1, 6])
+def test_p1_a_record_that_is_stored_already_is_refused_wherever_a_row_would_begin(
+    warehouse: Connection, start: int
+) -> None:
+    hold = held(warehouse)
+    store(warehouse, hold, payloads_of([5] * 7), complete=False)
+    before = shown(warehouse, hold.source)
+    with pytest.raises(RepeatedRecordError, match=f"position {start} comes after 6"):
+        store(warehouse, hold, payloads_of([5] * 9, start=start))
+    twice = [*payloads_of([5] * 3, start=7), *payloads_of([5] * 2, start=8)]
+    with pytest.raises(RepeatedRecordError, match="position 8 comes after 9"):
+        store(warehouse, hold, twice)
+    assert shown(warehouse, hold.source) == before
+
+
 def test_a_document_whose_last_batch_is_empty_is_whole_and_moves_no_checkpoint(warehouse: Connection) -> None:
     hold = held(warehouse)
     store(warehouse, hold, payloads_of([5] * 3), complete=False)
@@ -208,6 +224,20 @@ def test_raw_ids_that_run_out_leave_no_lock_behind(warehouse: Connection, databa
         assert other.execute("select kasparro.take_raw_ids(1)").fetchone() == (2,)
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="1 or more"):
         warehouse.execute("select kasparro.take_raw_ids(0)")
+
+
+def test_rows_are_packed_by_lz4_where_the_server_has_it(warehouse: Connection) -> None:
+    found = warehouse.execute(
+        "select distinct a.attcompression, 'lz4' = any(s.enumvals) from pg_attribute a, pg_settings s"
+        " where a.attrelid = 'kasparro.raw_batch'::regclass and a.attname in ('ends', 'payloads')"
+        " and s.name = 'default_toast_compression'"
+    ).fetchall()
+    assert found in ([("l", True)], [("", False)])
+    hold = held(warehouse)
+    store(warehouse, hold, payloads_of([170] * 1000))
+    row = warehouse.execute("select pg_column_size(payloads) from kasparro.raw_batch").fetchone()
+    assert row is not None
+    assert row[0] < 170 * 1000 / 2
 
 
 def test_the_view_unpacks_a_row_once_for_all_its_records(warehouse: Connection) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from kasparro_pipeline.components import CsvSource, RestSource
 from kasparro_pipeline.warehouse import measurements, orphans
+from tests.integration.test_merge_order import PARTITIONS, World
 from tests.integration.test_promises import things
 
 if TYPE_CHECKING:
@@ -198,6 +199,28 @@ def test_orphans_between_the_layers_are_counted_by_kind(
         unified_without_raw=1,
         unified_without_validated=0,
     )
+
+
+def test_the_raw_record_of_a_newer_version_is_looked_for_in_every_partition(
+    warehouse: psycopg.Connection[Any],
+) -> None:
+    world = World(warehouse)
+    for partition, name in zip(PARTITIONS, "ABC", strict=True):
+        world.arrive(partition, [("1", name, None), (partition, name, None)])
+        world.validate(partition)
+        world.merge(partition, whole=False)
+
+    def missing(partition: str) -> tuple[int, int]:
+        found = orphans.of_partition(warehouse, world.source, partition)
+        return found.validated_without_raw, found.unified_without_raw
+
+    assert [missing(partition) for partition in PARTITIONS] == [(0, 0)] * 3
+    warehouse.execute(
+        "delete from kasparro.raw_batch where document_id = (select id from kasparro.document"
+        " where source = %s and partition_key = %s)",
+        (world.source, PARTITIONS[2]),
+    )
+    assert [missing(partition) for partition in PARTITIONS] == [(0, 1), (0, 1), (2, 2)]
 
 
 def test_a_record_that_is_served_though_it_was_rejected_meanwhile_is_an_orphan(

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kasparro_pipeline.extract import csv_files, csv_rows, records
+from kasparro_pipeline.extract import csv_rows, records
 from kasparro_pipeline.extract.csv_files import CsvFiles, FoundFile, extract, list_files
 from kasparro_pipeline.extract.documents import Batch, KnownDocument, PartialDocument, Request, sha256
 from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError
