@@ -82,6 +82,12 @@ def delta(count: int, size: int, number: int) -> Iterator[Row]:
             yield _row(chance, first_new + place // 4)
 
 
+def few(first: int, count: int) -> Iterator[Row]:
+    """Some valid rows, numbered from `first`."""
+    chance = random.Random(f"few {first}")  # noqa: S311 - figures, not secrets
+    return (_row(chance, number) for number in range(first, first + count))
+
+
 def records(count: int) -> Iterator[dict[str, object]]:
     """What the API serves: all valid, each with the time of its last change, which rises."""
     chance = random.Random(8)  # noqa: S311 - figures, not secrets
