@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 COLUMNS = ("id", "title", "summary", "url", "category", "author", "price", "published_at")
-FORMAT = 1
+FORMAT = 2
 """Raised with each change of what is written, so that kept files are made again."""
 
 _FIRST = datetime(2023, 1, 1, tzinfo=UTC)
@@ -122,7 +122,7 @@ def _plain_number(chance: random.Random, below: int) -> int:
 
 def _row(chance: random.Random, number: int, note: str = "") -> Row:
     title = " ".join(chance.choices(_WORDS, k=4)).capitalize()
-    summary = " ".join(chance.choices(_WORDS, k=8))
+    summary = " ".join(chance.choices(_WORDS, k=7))
     if chance.random() < 0.05:
         summary += ', or "so they say"'
     published = _FIRST + timedelta(seconds=chance.randrange(_SPAN))
@@ -130,7 +130,7 @@ def _row(chance: random.Random, number: int, note: str = "") -> Row:
         str(number),
         f"{title} ({note})" if note else title,
         summary,
-        f"https://example.org/articles/{number:08d}",
+        f"https://example.org/a/{number:08d}",
         chance.choice(_TOPICS),
         f"author {chance.randrange(5000)}",
         f"{chance.randrange(100, 100_000) / 100:.2f}",
