@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 COLUMNS = ("id", "title", "summary", "url", "category", "author", "price", "published_at")
+INSTANT = "%Y-%m-%dT%H:%M:%SZ"
 FORMAT = 2
 """Raised with each change of what is written, so that kept files are made again."""
 
@@ -95,7 +96,7 @@ def records(count: int) -> Iterator[dict[str, object]]:
         cells: dict[str, object] = dict(zip(COLUMNS, _row(chance, number), strict=True))
         cells["price"] = float(str(cells["price"]))
         moment = _FIRST + timedelta(seconds=_SPAN * number / count)
-        yield {**cells, "updated_at": f"{moment:%Y-%m-%dT%H:%M:%SZ}"}
+        yield {**cells, "updated_at": f"{moment:{INSTANT}}"}
 
 
 def prepared(folder: Path, name: str, make: Callable[[], Iterable[Row]]) -> Path:
@@ -134,7 +135,7 @@ def _row(chance: random.Random, number: int, note: str = "") -> Row:
         chance.choice(_TOPICS),
         f"author {chance.randrange(5000)}",
         f"{chance.randrange(100, 100_000) / 100:.2f}",
-        f"{published:%Y-%m-%dT%H:%M:%SZ}",
+        f"{published:{INSTANT}}",
     ]
 
 

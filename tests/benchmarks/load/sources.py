@@ -43,6 +43,8 @@ def rest_source(base_url: str, page_size: int) -> dict[str, Any]:
         "records": "data",
         "paginator": paginator,
     }
+    if _knows("incremental"):
+        found["incremental"] = {"cursor": "updated_at", "param": "since"}
     if "concurrency" in RestSourceSpec.model_fields:
         found["concurrency"] = SIDE_BY_SIDE
     elif _knows("concurrency"):

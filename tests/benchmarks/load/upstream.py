@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import os
 from bisect import bisect_left
+from datetime import UTC, datetime
 from functools import cache
 
 import orjson
@@ -62,7 +63,7 @@ class _Upstream:
 
     def _make_page(self, page: int, size: int, since: str) -> tuple[bytes, str]:
         """A page of the records that changed at `since` or later, which may be a day or an instant."""
-        first = bisect_left(self._updated, since)
+        first = bisect_left(self._updated, _as_written(since)) if since else 0
         total = len(self._records) - first
         some = self._records[first + (page - 1) * size : first + page * size]
         body = b'{"data":[%b],"total":%d,"pages":%d}' % (b",".join(some), total, -(-total // size))
@@ -78,6 +79,13 @@ def _feed() -> tuple[bytes, str]:
     head = "<title>Articles</title><link>https://example.org</link><description>All.</description>"
     body = f'<rss version="2.0"><channel>{head}{items}</channel></rss>'.encode()
     return body, _tag(body)
+
+
+def _as_written(since: str) -> str:
+    """An instant as the records write theirs."""
+    instant = datetime.fromisoformat(since)
+    known = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    return f"{known.astimezone(UTC):{articles.INSTANT}}"
 
 
 def _tag(body: bytes) -> str:
