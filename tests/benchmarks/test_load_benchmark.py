@@ -126,6 +126,7 @@ def test_a_file_is_made_once(tmp_path: Path) -> None:
         ("raw_record", "raw"),
         ("document", "raw"),
         ("unified_record_p3", "unified"),
+        ("unified_history", "history"),
         ("rejected_record", "rejected"),
         ("etl_run", "other"),
     ],
