@@ -15,11 +15,19 @@ import requests
 
 from tests.benchmarks import tables
 from tests.benchmarks.figures import Figures
-from tests.benchmarks.load import databases, goals, publish, report, w1
+from tests.benchmarks.load import databases, goals, memory, publish, report, runs, w1, w2, w3
 from tests.benchmarks.load.bench import Bench
 from tests.benchmarks.load.settings import LoadSettings
 
-RUNS = {w1.SECTION: w1.run}
+RUNS = {
+    w1.SECTION: w1.run,
+    w2.SECTION: w2.run,
+    w3.SECTION: w3.run,
+    w2.FEED: w2.run_feed,
+    runs.FIXED: runs.run_fixed,
+    runs.BACKFILL: runs.run_backfill,
+    memory.SECTION: memory.run,
+}
 FAILURES = (RuntimeError, OSError, psycopg.Error, requests.RequestException, subprocess.SubprocessError)
 
 

@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 COLUMNS = ("id", "title", "summary", "url", "category", "author", "price", "published_at")
-FORMAT = 1
+INSTANT = "%Y-%m-%dT%H:%M:%SZ"
+FORMAT = 2
 """Raised with each change of what is written, so that kept files are made again."""
 
 _FIRST = datetime(2023, 1, 1, tzinfo=UTC)
@@ -82,6 +83,12 @@ def delta(count: int, size: int, number: int) -> Iterator[Row]:
             yield _row(chance, first_new + place // 4)
 
 
+def few(first: int, count: int) -> Iterator[Row]:
+    """Some valid rows, numbered from `first`."""
+    chance = random.Random(f"few {first}")  # noqa: S311 - figures, not secrets
+    return (_row(chance, number) for number in range(first, first + count))
+
+
 def records(count: int) -> Iterator[dict[str, object]]:
     """What the API serves: all valid, each with the time of its last change, which rises."""
     chance = random.Random(8)  # noqa: S311 - figures, not secrets
@@ -89,7 +96,7 @@ def records(count: int) -> Iterator[dict[str, object]]:
         cells: dict[str, object] = dict(zip(COLUMNS, _row(chance, number), strict=True))
         cells["price"] = float(str(cells["price"]))
         moment = _FIRST + timedelta(seconds=_SPAN * number / count)
-        yield {**cells, "updated_at": f"{moment:%Y-%m-%dT%H:%M:%SZ}"}
+        yield {**cells, "updated_at": f"{moment:{INSTANT}}"}
 
 
 def prepared(folder: Path, name: str, make: Callable[[], Iterable[Row]]) -> Path:
@@ -116,7 +123,7 @@ def _plain_number(chance: random.Random, below: int) -> int:
 
 def _row(chance: random.Random, number: int, note: str = "") -> Row:
     title = " ".join(chance.choices(_WORDS, k=4)).capitalize()
-    summary = " ".join(chance.choices(_WORDS, k=8))
+    summary = " ".join(chance.choices(_WORDS, k=7))
     if chance.random() < 0.05:
         summary += ', or "so they say"'
     published = _FIRST + timedelta(seconds=chance.randrange(_SPAN))
@@ -124,11 +131,11 @@ def _row(chance: random.Random, number: int, note: str = "") -> Row:
         str(number),
         f"{title} ({note})" if note else title,
         summary,
-        f"https://example.org/articles/{number:08d}",
+        f"https://example.org/a/{number:08d}",
         chance.choice(_TOPICS),
         f"author {chance.randrange(5000)}",
         f"{chance.randrange(100, 100_000) / 100:.2f}",
-        f"{published:%Y-%m-%dT%H:%M:%SZ}",
+        f"{published:{INSTANT}}",
     ]
 
 

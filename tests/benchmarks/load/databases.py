@@ -19,10 +19,10 @@ LAYERS = {
     "raw": ("raw", "document"),
     "validated": ("validated",),
     "rejected": ("rejected",),
+    "history": ("unified_history", "unified_change", "history"),
     "unified": ("unified",),
-    "history": ("history", "record_version", "version"),
 }
-"""A layer's tables, by how their names begin; what fits nowhere counts as `other`."""
+"""A layer's tables, by how their names begin: the first that fits; what fits nowhere counts as `other`."""
 _PROJECT = Path(__file__).parents[3]
 _SETTLE_TIMEOUT = 120
 Sizes = dict[str, tuple[int, int]]

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,40 +55,47 @@ def _measured(
     databases.settle()
     postgres = databases.server.pid or 0
     written = databases.written()
-    with machine.watched({"postgres": postgres}) as usage, _server_memory(postgres) as peak:
-        done = subprocess.run(
+    with machine.watched({"postgres": postgres}) as usage:
+        process = subprocess.Popen(
             [python, "-m", f"tests.benchmarks.load.{module}", json.dumps(order)],
             cwd=PROJECT,
             env={**_plain_environment(), **environment},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )
-    if done.returncode != 0:
-        raise MeasurementFailedError(f"{module}: {(done.stderr or done.stdout).strip()[-800:]}")
-    figures: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+        with _sampled(postgres, process.pid) as peak:
+            output, errors = process.communicate()
+    if process.returncode != 0:
+        raise MeasurementFailedError(f"{module}: {(errors or output).strip()[-800:]}")
+    figures: dict[str, float] = json.loads(output.strip().splitlines()[-1])
     return {
         **figures,
+        "client_mib": max(figures["client_mib"], peak.client),
         "postgres_cpu": usage.cpu["postgres"],
-        "server_mib": peak[0],
+        "server_mib": peak.server,
         "wal_mib": (databases.written() - written) / 2**20,
         "foreign_cores": usage.foreign_cores,
     }
 
 
+@dataclass
+class _Peak:
+    """The highest memory of each side, in MiB."""
+
+    client: float = 0.0
+    server: float = 0.0
+
+
 @contextmanager
-def _server_memory(postgres: int) -> Iterator[list[float]]:
-    """The highest memory that the server's processes hold for themselves, in MiB; not what they share."""
-    peak, over = [0.0], threading.Event()
-    server = psutil.Process(postgres)
+def _sampled(postgres: int, client: int) -> Iterator[_Peak]:
+    """Look at both sides while the block runs."""
+    peak, over = _Peak(), threading.Event()
 
     def sample() -> None:
         while not over.wait(_SAMPLE_EVERY):
-            total = 0
-            for process in server.children():
-                with suppress(psutil.NoSuchProcess):
-                    total += _own_memory(process)
-            peak[0] = max(peak[0], total / 2**20)
+            peak.server = max(peak.server, _own_memory(postgres, children_alone=True))
+            peak.client = max(peak.client, _own_memory(client, children_alone=False))
 
     thread = threading.Thread(target=sample)
     thread.start()
@@ -98,10 +106,18 @@ def _server_memory(postgres: int) -> Iterator[list[float]]:
         thread.join()
 
 
-def _own_memory(process: psutil.Process) -> int:
-    memory = process.memory_info()
-    shared = getattr(memory, "shared", None)  # Linux
-    return memory.rss - shared if shared is not None else process.memory_full_info().uss
+def _own_memory(pid: int, *, children_alone: bool) -> float:
+    """Memory that a process's children hold for themselves beside what they share, with all of its own."""
+    total = 0
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        total = 0 if children_alone else process.memory_info().rss
+        for child in process.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                memory = child.memory_info()
+                shared = getattr(memory, "shared", None)  # Linux
+                total += memory.rss - shared if shared is not None else child.memory_full_info().uss
+    return total / 2**20
 
 
 def _plain_environment() -> dict[str, str]:

@@ -29,6 +29,7 @@ def text(figures: Figures, goals: Sequence[Goal], facts: dict[str, object]) -> s
     machine = f"{facts['cores']} cores ({facts['system']})"
     how = f"{facts['rounds']} rounds, {facts['started']}"
     parts = [
+        f"![Rows a second, by who loads them]({CHART.relative_to(DOCUMENT.parent)})",
         f"{facts['rows']:,} rows, {machine}, {how}. {tables.noise(figures)}",
         tables.markdown(tables.goals_table(goals)),
         tables.markdown(report.table(figures)),

@@ -26,6 +26,8 @@ class LoadSettings(BaseSettings):
     """Rows of the file of the section memory, which runs if this or ONLY asks for it."""
     partitions: int = Field(default=30, ge=1, validation_alias="PARTITIONS")
     """Partitions of a backfill."""
+    stock_partitions: int = Field(default=5, ge=1, validation_alias="STOCK_PARTITIONS")
+    """Partitions of the same with Dagster's stock executor, which takes a minute for each."""
     peers: str = Field(default="yes", pattern="^(yes|no)$", validation_alias="PEERS")
     """Whether the peers are measured too."""
     home: Path = Field(default=Path(".kasparro-bench"), validation_alias="BENCH_HOME")

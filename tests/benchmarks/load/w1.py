@@ -7,7 +7,7 @@ from tests.benchmarks.load.bench import COPY, DICT, DUCKDB, OURS, TUNED, Bench
 
 SECTION = "w1"
 FIRST, SAME, CHANGED, DELTA = "first load", "same bytes", "1% changed", "1% delta"
-STORAGE = "storage"
+STORAGE, ALL_LAYERS = "storage", "all layers"
 LOADERS = {
     FIRST: (OURS, TUNED, DUCKDB, DICT, COPY),
     SAME: (OURS, TUNED, DUCKDB, DICT),
@@ -52,4 +52,4 @@ def _keep_storage(bench: Bench, database: str, csv_bytes: int, number: int) -> N
         bench.figures.add(SECTION, STORAGE, layer, values, number=number)
     total = sum(table + indexes for table, indexes in sizes.values())
     values = {"mib": total / 2**20, "csv_mib": csv_bytes / 2**20, "of_csv": total / csv_bytes}
-    bench.figures.add(SECTION, STORAGE, "all layers", values, number=number)
+    bench.figures.add(SECTION, STORAGE, ALL_LAYERS, values, number=number)

@@ -30,7 +30,7 @@ def timed() -> Iterator[dict[str, Any]]:
 
 
 def tell(figures: dict[str, Any]) -> None:
-    """Print the figures, with the highest resident memory in MiB, as the last line."""
+    """Print the figures, with the highest resident memory of this process in MiB, as the last line."""
     print(json.dumps({**figures, "client_mib": _peak_memory()}), flush=True)
 
 
@@ -40,12 +40,10 @@ def _cpu() -> float:
 
 
 def _peak_memory() -> float:
-    """Of this process, and of the largest of those that it started."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    """Of this process; what the processes hold that it starts is sampled by `measured`."""
     status = Path("/proc/self/status")
     if status.exists():
         # Linux counts into ru_maxrss what the process that started this one held
         [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
-        own = int(line.split()[1]) * 1024
-    return (own + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit) / 2**20
+        return int(line.split()[1]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tests.benchmarks import machine
+from tests.benchmarks import machine, servers
 from tests.benchmarks.figures import Figures
-from tests.benchmarks.read_api import servers, wrk
+from tests.benchmarks.read_api import wrk
 from tests.benchmarks.read_api.dataset import Dataset
-from tests.benchmarks.read_api.servers import Server
 from tests.benchmarks.read_api.settings import BenchSettings
 from tests.benchmarks.read_api.wrk import Load
+from tests.benchmarks.servers import Server
 
 FEW, MANY = 8, 64
 """Connections."""

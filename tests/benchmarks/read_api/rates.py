@@ -10,10 +10,11 @@ from urllib.parse import quote
 
 import requests
 
-from tests.benchmarks.read_api import pgbench, postgrest, servers, statements, wrk
+from tests.benchmarks import servers
+from tests.benchmarks.read_api import pgbench, postgrest, statements, wrk
 from tests.benchmarks.read_api.bench import FEW, MANY, Bench
-from tests.benchmarks.read_api.servers import Server, ServerUnavailableError
 from tests.benchmarks.read_api.wrk import Load
+from tests.benchmarks.servers import Server, ServerUnavailableError
 
 SECTION = "rates"
 NEWEST = "newest 100"
