@@ -6,7 +6,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import dagster as dg
-import requests
 from pydantic import Field
 
 from kasparro_pipeline.components.component import Automation, SourceComponent
@@ -17,7 +16,9 @@ from kasparro_pipeline.components.settings import PipelineSettings
 from kasparro_pipeline.components.source import Extraction, Source
 from kasparro_pipeline.components.source_spec import UpstreamSpec
 from kasparro_pipeline.extract.documents import Batch, KnownDocument, Request
-from kasparro_pipeline.extract.rest import RestExtraction, RestRequests, lookback_of
+from kasparro_pipeline.extract.http import Client
+from kasparro_pipeline.extract.rest import RestExtraction, lookback_of
+from kasparro_pipeline.extract.rest_spec import RestRequests
 from kasparro_pipeline.warehouse import checkpoints, raw
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 
@@ -86,8 +87,8 @@ class _Rest(Source):
         return asked.get(self.spec.date_window.start_param, [""])[-1]
 
     def _batches(self, request: Request) -> Iterator[Batch]:
-        with requests.Session() as session:
-            yield from RestExtraction(self.spec, self.base_url, request, self.spec.http, session)
+        with Client(self.spec.http) as client:
+            yield from RestExtraction(self.spec, self.base_url, request, client)
 
 
 class RestSource(SourceComponent):

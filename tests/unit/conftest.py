@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
-import requests
+
+from kasparro_pipeline.extract.http import Client, HttpSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+ClientOf = Callable[[HttpSettings], Client]
 
 
 def reply(
@@ -83,8 +88,7 @@ def upstream() -> Iterator[ScriptedUpstream]:
 
 
 @pytest.fixture
-def session() -> Iterator[requests.Session]:
-    """A session that no proxy of the machine reaches."""
-    with requests.Session() as opened:
-        opened.trust_env = False
-        yield opened
+def client_of() -> Iterator[ClientOf]:
+    """Makes clients, and closes them."""
+    with ExitStack() as stack:
+        yield lambda settings: stack.enter_context(Client(settings))
