@@ -13,8 +13,9 @@ from kasparro_pipeline.contract.mapping import MISSING, value_at
 from kasparro_pipeline.extract.errors import PermanentUpstreamError
 from kasparro_pipeline.extract.paging import Answer, Page, Paginator
 
-_LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[^\s;,="]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s;,"]*))?)*)')
-_RELATION = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))', re.IGNORECASE)
+_PARAMETER = r';\s*([^\s;,="]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*)))?'
+_PARAMETERS = re.compile(_PARAMETER)
+_LINK = re.compile(rf"<([^>]*)>((?:\s*{_PARAMETER})*)")
 
 
 class Cursor(Paginator):
@@ -95,10 +96,12 @@ class NextUrl(Paginator):
 def links(header: str) -> dict[str, str]:
     """Targets of a Link header (RFC 8288 3) by relation, in lower case; of several with one the first."""
     found: dict[str, str] = {}
-    for target, parameters in _LINK.findall(header):
-        if relation := _RELATION.search(parameters):  # of a doubled parameter the first counts (RFC 8288 3.3)
-            for name in (relation[1] or relation[2] or "").lower().split():
-                found.setdefault(name, target)
+    for link in _LINK.finditer(header):
+        parameters = _PARAMETERS.findall(link[2])
+        # of a doubled parameter the first counts (RFC 8288 3.3)
+        relations = next((quoted or plain for name, quoted, plain in parameters if name.lower() == "rel"), "")
+        for relation in relations.lower().split():
+            found.setdefault(relation, link[1])
     return found
 
 

@@ -25,7 +25,7 @@ from kasparro_pipeline.extract.increments import Days, Whole
 from kasparro_pipeline.extract.lookahead import Lookahead
 from kasparro_pipeline.extract.paging import Answer, Page
 from kasparro_pipeline.extract.rest_spec import RestRequests
-from kasparro_pipeline.extract.urls import address, with_params
+from kasparro_pipeline.extract.urls import of_same_origin, with_params
 
 AHEAD = 2
 """Pages fetched ahead, for each request that may be under way."""
@@ -115,7 +115,7 @@ class RestExtraction:
 
     def _location(self, place: _Place) -> str:
         if (given := self._paginator.address(place.page)) is not None:
-            return address(given)
+            return of_same_origin(given, self._base_url)
         item, path = self._items[place.item], self._spec.path
         for name, value in item.context.items():
             path = path.replace(f"{{{name}}}", quote(value, safe=""))

@@ -31,13 +31,25 @@ def split(url: str) -> tuple[Origin, str]:
     return Origin(scheme, host, parts.port or PORTS[scheme]), parts.request_uri
 
 
-def address(url: str) -> str:
-    """An address in the one way in which it is written here: percent-encoded, without a fragment.
+def of_same_origin(url: str, base: str) -> str:
+    """An address that an upstream gave, percent-encoded and without a fragment.
+
+    One of the same host that says `http` where the base says `https` is taken as that: upstreams behind a
+    proxy do not know better.
 
     Raises:
-        PermanentUpstreamError: not an address of HTTP or HTTPS.
+        PermanentUpstreamError: not an address of HTTP or HTTPS, or one of another host: what is sent with the
+            requests is meant for the base alone.
     """
-    return _parse(url)._replace(fragment=None).url
+    parts, expected = _parse(url)._replace(fragment=None), split(base)[0]
+    if (parts.scheme, expected.scheme) == ("http", "https") and parts.port in {None, 80}:
+        parts = parts._replace(scheme="https", port=None)
+    if split(parts.url)[0] != expected:
+        raise PermanentUpstreamError(
+            f"the next page leads to another host than {expected.scheme}://{expected.host}:{expected.port}",
+            url,
+        )
+    return parts.url
 
 
 def with_params(url: str, params: Mapping[str, str]) -> str:

@@ -5,50 +5,17 @@ from collections.abc import Callable
 from datetime import date
 from http.server import BaseHTTPRequestHandler
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 from pydantic import ValidationError
 
-from kasparro_pipeline.extract.documents import Batch, KnownDocument, Request
+from kasparro_pipeline.extract.documents import KnownDocument, Request
 from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError
-from kasparro_pipeline.extract.http import HttpSettings
 from kasparro_pipeline.extract.rest import RestExtraction, lookback_of
 from kasparro_pipeline.extract.rest_spec import RestRequests
 from tests.unit.conftest import ClientOf, ScriptedUpstream, reply
-
-TODAY = date(2024, 1, 10)
-HTTP = HttpSettings(attempts=1, read_timeout=10, concurrency=1)
-Extract = Callable[..., list[Batch]]
-
-
-@pytest.fixture
-def extract(upstream: ScriptedUpstream, client_of: ClientOf) -> Extract:
-    """Extract with a spec; the other keywords are the request's."""
-
-    def extracted(spec: dict[str, Any], **asked: Any) -> list[Batch]:
-        made = RestRequests.model_validate({"path": "/v1/x"} | spec)
-        return list(RestExtraction(made, upstream.url + "/", Request(TODAY, **asked), client_of(HTTP)))
-
-    return extracted
-
-
-def answers(upstream: ScriptedUpstream, answer: Callable[[str, dict[str, str]], Any]) -> None:
-    """Answer with JSON of (path, query); None means 304."""
-
-    def answered(handler: BaseHTTPRequestHandler) -> None:
-        parts = urlsplit(handler.path)
-        found = answer(parts.path, dict(parse_qsl(parts.query)))
-        if found is None:
-            reply(handler, 304)
-        else:
-            reply(handler, 200, json.dumps(found).encode(), {"ETag": '"e"'})
-
-    upstream.answer = answered
-
-
-def values(batches: list[Batch]) -> list[Any]:
-    return [record.value for batch in batches for record in batch.records]
+from tests.unit.rest_upstream import HTTP, TODAY, Extract, answers, values
 
 
 def pages_of(*pages: list[Any]) -> Callable[[str, dict[str, str]], Any]:
