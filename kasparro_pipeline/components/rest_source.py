@@ -76,15 +76,18 @@ class _Rest(Source):
             progress=checkpoints.read_cursor(connection, self.name, hold.partition_key),
             known=known,
         )
-        incremental = current and self.spec.date_window is not None
+        incremental = current and (self.spec.date_window or self.spec.incremental) is not None
         return Extraction(self._batches(request), incremental, lookback_of(self.spec))
 
     def asked_for(self, location: str) -> str:
-        """The first day of the window: it follows the checkpoint, also within a day."""
-        if self.spec.date_window is None:
-            return ""
-        asked = parse_qs(urlsplit(location).query)
-        return asked.get(self.spec.date_window.start_param, [""])[-1]
+        """Where the window starts: it follows the checkpoint, also within a day."""
+        if self.spec.date_window:
+            start = self.spec.date_window.start_param
+        elif self.spec.incremental and self.spec.incremental.param and not self.spec.for_each:
+            start = self.spec.incremental.param
+        else:
+            return ""  # nothing moves, or each item by itself
+        return parse_qs(urlsplit(location).query).get(start, [""])[-1]
 
     def _batches(self, request: Request) -> Iterator[Batch]:
         with Client(self.spec.http) as client:

@@ -37,7 +37,7 @@ class Whole:
     def unchanged(self, item: str) -> None:
         """A page of an item has not changed since it was stored."""
 
-    def ends_at(self, records: Sequence[RawRecord]) -> bool:  # noqa: ARG002 - for lists that are in order
+    def ends_at(self, item: str, records: Sequence[RawRecord]) -> bool:  # noqa: ARG002 - for lists in order
         """Whether nothing that is wanted comes behind a page."""
         return False
 
@@ -69,12 +69,15 @@ class Days(Whole):
         """The newest day that each item has records of."""
         self._first, self._last = request.days or (self._start(), request.today)
 
-    def params(self, item: str, window: int) -> dict[str, str]:  # noqa: ARG002 - one window for all
-        """First and last day."""
-        return {
-            self._spec.start_param: self._first.isoformat(),
-            self._spec.end_param: self._last.isoformat(),
-        }
+    def windows(self, item: str) -> int:  # noqa: ARG002 - the same for all
+        """How many steps the range has."""
+        return -(-((self._last - self._first).days + 1) // self._step())
+
+    def params(self, item: str, window: int) -> dict[str, str]:  # noqa: ARG002 - the same for all
+        """First and last day of a step."""
+        first = self._first + timedelta(days=window * self._step())
+        last = min(self._last, first + timedelta(days=self._step() - 1))
+        return {self._spec.start_param: first.isoformat(), self._spec.end_param: last.isoformat()}
 
     def take(self, item: str, records: Sequence[RawRecord], headers: Mapping[str, str]) -> list[RawRecord]:  # noqa: ARG002
         """Keep all, and remember the newest day."""
@@ -103,9 +106,16 @@ class Days(Whole):
 
     def _start(self) -> date:
         through = _day(self._cursor.get("through"))
+        if through is None and self._spec.initial_value is not None:
+            return min(self._spec.initial_value, self._request.today)
         newest = min(through, self._request.today) if through else self._request.today
         # whole days, rounded up: a window of 36 hours reaches into the day before yesterday
         return newest - timedelta(days=-(-self._spec.lookback_window // timedelta(days=1)))
+
+    def _step(self) -> int:
+        """Days of a step."""
+        whole_range = (self._last - self._first).days + 1
+        return self._spec.step // timedelta(days=1) if self._spec.step else whole_range
 
     def _remember(self, item: str, day: date | None) -> None:
         # a day beyond the range is the upstream's mistake, and must not carry the cursor away

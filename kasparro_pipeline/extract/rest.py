@@ -25,6 +25,7 @@ from kasparro_pipeline.extract.increments import Days, Whole
 from kasparro_pipeline.extract.lookahead import Lookahead
 from kasparro_pipeline.extract.paging import Answer, Page
 from kasparro_pipeline.extract.rest_spec import RestRequests
+from kasparro_pipeline.extract.since import Since
 from kasparro_pipeline.extract.urls import of_same_origin, with_params
 
 AHEAD = 2
@@ -72,7 +73,7 @@ class RestExtraction:
         self._spec, self._base_url, self._request = spec, base_url.rstrip("/"), request
         self._client, self._paginator = client, spec.paginator
         self._items = _items(spec)
-        self._increment = Days(spec.date_window, request) if spec.date_window else Whole(request)
+        self._increment = _increment(spec, request)
         self._list = _List((0, 0), self._paginator.always_pages)
         asked = spec.model_dump_json(include=set(RestRequests.model_fields))
         self._asked = sha256(f"{base_url} {asked}".encode()).hex()[:16]
@@ -159,7 +160,7 @@ class RestExtraction:
         if response.body is None:
             known = self._known(response.url, item)
             count, headers = (known.record_count, known.headers) if known else (0, {})
-            document, records = None, []
+            document, records, ended = None, [], False
             answer = Answer(response.url, headers, count, None, None)
             self._increment.unchanged(item.key)
         else:
@@ -168,10 +169,10 @@ class RestExtraction:
             answer = Answer(response.url, response.headers, len(cut.records), last, cut.around)
             document = self._document(response, response.body, cut.layout, item)
             records = self._increment.take(item.key, cut.records, response.headers)
+            ended = self._increment.ends_at(item.key, cut.records)
         if self._repeats(place, answer, document):
-            document, records, following = None, [], self._next_list(place.item, place.window + 1)
-        else:
-            following = self._following(place, answer)
+            document, records, ended = None, [], True
+        following = self._next_list(place.item, place.window + 1) if ended else self._following(place, answer)
         if not records and self._increment.skips_empty:
             document = None
         return self._batch(document, records, following), following
@@ -232,6 +233,12 @@ class RestExtraction:
         return Batch(document, records, cursor)
 
 
+def _increment(spec: RestRequests, request: Request) -> Whole:
+    if spec.date_window:
+        return Days(spec.date_window, request)
+    return Since(spec.incremental, request) if spec.incremental else Whole(request)
+
+
 def _items(spec: RestRequests) -> list[_Item]:
     if spec.for_each is None:
         return [_Item("", {})]
@@ -245,4 +252,7 @@ def _as_text(value: str | float | bool) -> str:
 
 def lookback_of(spec: RestRequests) -> timedelta | None:
     """The lookback window that is stored beside the source's cursor."""
-    return spec.date_window.lookback_window if spec.date_window else None
+    if spec.date_window:
+        return spec.date_window.lookback_window
+    window = spec.incremental.lookback_window if spec.incremental else None
+    return window if isinstance(window, timedelta) else None

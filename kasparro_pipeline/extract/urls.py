@@ -46,7 +46,7 @@ def of_same_origin(url: str, base: str) -> str:
         parts = parts._replace(scheme="https", port=None)
     if split(parts.url)[0] != expected:
         raise PermanentUpstreamError(
-            f"the next page leads to another host than {expected.scheme}://{expected.host}:{expected.port}",
+            f"the next page leads to another host than {expected.host}",
             url,
         )
     return parts.url
