@@ -5,7 +5,6 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
-import requests
 from pydantic import Field
 
 from kasparro_pipeline.components.component import Automation, SourceComponent
@@ -18,6 +17,7 @@ from kasparro_pipeline.components.source_spec import UpstreamSpec
 from kasparro_pipeline.extract import feed
 from kasparro_pipeline.extract.documents import Batch, KnownDocument, Request
 from kasparro_pipeline.extract.feed import FeedRequest
+from kasparro_pipeline.extract.http import Client
 from kasparro_pipeline.warehouse import checkpoints, raw
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 
@@ -70,8 +70,8 @@ class _Feed(Source):
         return Extraction(self._batches(request), incremental=False)
 
     def _batches(self, request: Request) -> Iterator[Batch]:
-        with requests.Session() as session:
-            yield from feed.extract(self.location, request, self.spec.http, session)
+        with Client(self.spec.http) as client:
+            yield from feed.extract(self.location, request, client)
 
 
 class FeedSource(SourceComponent):
@@ -102,8 +102,8 @@ class FeedSource(SourceComponent):
                 known = raw.known_document(connection, source.name, source.location)
                 runs = pending_runs(connection, source.name)
                 attempt = attempts(connection, source.name, today)
-            with requests.Session() as session:
-                state = feed.has_changed(source.location, known, http, session)
+            with Client(http) as client:
+                state = feed.has_changed(source.location, known, client)
             if state is not None:
                 # the document it follows is part of the key: a feed that returns to an older state is news
                 run_key = f"{today}@{state}@{known.id if known else 0}@{attempt}"

@@ -6,7 +6,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import dagster as dg
-import requests
 from pydantic import Field
 
 from kasparro_pipeline.components.component import Automation, SourceComponent
@@ -17,7 +16,9 @@ from kasparro_pipeline.components.settings import PipelineSettings
 from kasparro_pipeline.components.source import Extraction, Source
 from kasparro_pipeline.components.source_spec import UpstreamSpec
 from kasparro_pipeline.extract.documents import Batch, KnownDocument, Request
-from kasparro_pipeline.extract.rest import RestExtraction, RestRequests, lookback_of
+from kasparro_pipeline.extract.http import Client
+from kasparro_pipeline.extract.rest import RestExtraction, lookback_of
+from kasparro_pipeline.extract.rest_spec import RestRequests
 from kasparro_pipeline.warehouse import checkpoints, raw
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 
@@ -75,19 +76,22 @@ class _Rest(Source):
             progress=checkpoints.read_cursor(connection, self.name, hold.partition_key),
             known=known,
         )
-        incremental = current and self.spec.date_window is not None
+        incremental = current and (self.spec.date_window or self.spec.incremental) is not None
         return Extraction(self._batches(request), incremental, lookback_of(self.spec))
 
     def asked_for(self, location: str) -> str:
-        """The first day of the window: it follows the checkpoint, also within a day."""
-        if self.spec.date_window is None:
-            return ""
-        asked = parse_qs(urlsplit(location).query)
-        return asked.get(self.spec.date_window.start_param, [""])[-1]
+        """Where the window starts: it follows the checkpoint, also within a day."""
+        if self.spec.date_window:
+            start = self.spec.date_window.start_param
+        elif self.spec.incremental and self.spec.incremental.param and not self.spec.for_each:
+            start = self.spec.incremental.param
+        else:
+            return ""  # nothing moves, or each item by itself
+        return parse_qs(urlsplit(location).query).get(start, [""])[-1]
 
     def _batches(self, request: Request) -> Iterator[Batch]:
-        with requests.Session() as session:
-            yield from RestExtraction(self.spec, self.base_url, request, self.spec.http, session)
+        with Client(self.spec.http) as client:
+            yield from RestExtraction(self.spec, self.base_url, request, client)
 
 
 class RestSource(SourceComponent):

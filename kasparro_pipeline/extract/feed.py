@@ -14,13 +14,12 @@ from typing import Any
 from xml.parsers import expat
 
 import feedparser
-import requests
 from pydantic import Field
 
 from kasparro_pipeline.contract.spec import StrictModel
 from kasparro_pipeline.extract.documents import Batch, Document, KnownDocument, RawRecord, Request, sha256
 from kasparro_pipeline.extract.errors import PermanentUpstreamError
-from kasparro_pipeline.extract.http import HttpSettings, fetch
+from kasparro_pipeline.extract.http import Client
 from kasparro_pipeline.extract.unreadable import UnreadableRecordError
 
 ENTRY_NAMES = frozenset({"item", "entry"})
@@ -35,16 +34,14 @@ class FeedRequest(StrictModel):
     """Address of the feed."""
 
 
-def extract(
-    location: str, request: Request, http: HttpSettings, session: requests.Session
-) -> Iterator[Batch]:
+def extract(location: str, request: Request, client: Client) -> Iterator[Batch]:
     """The feed's one batch, or one without a document if the feed did not change.
 
     Raises:
         PermanentUpstreamError: not a feed, or one that declares entities.
         TransientUpstreamError: the upstream stayed away through all retries.
     """
-    response = fetch(session, location, settings=http, known=request.known(location))
+    response = client.fetch(location, known=request.known(location))
     if response.body is None:
         yield Batch(None, [], {}, done=True)
         return
@@ -60,11 +57,9 @@ def extract(
     yield Batch(document, records, {}, done=True)
 
 
-def has_changed(
-    location: str, known: KnownDocument | None, http: HttpSettings, session: requests.Session
-) -> str | None:
+def has_changed(location: str, known: KnownDocument | None, client: Client) -> str | None:
     """Ask conditionally. None: unchanged; else a token that names the feed's new state."""
-    response = fetch(session, location, settings=http, known=known)
+    response = client.fetch(location, known=known)
     if response.body is None:
         return None
     digest = sha256(response.body)

@@ -1,127 +1,82 @@
 """Extraction from a REST API: which requests to send, in which order, and how far that has come.
 
-One answer is one document. Requests are repeated for each value of `for_each`, each through its pages; the
-cursor after a page names the next one, so that an interrupted extraction goes on where it stopped.
+One answer is one document. Requests are repeated for each item (a value of `for_each`), each through its
+pages; the cursor after a page names the next one, so that an interrupted extraction goes on where it stopped.
+Pages are fetched ahead where they can be named beforehand, and handed over in order.
 """
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import date, timedelta
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
 from urllib.parse import quote
 
-import requests
-from pydantic import Field
-
-from kasparro_pipeline.contract.mapping import value_at
-from kasparro_pipeline.contract.spec import StrictModel
 from kasparro_pipeline.extract import json_records
-from kasparro_pipeline.extract.documents import Batch, Cursor, Document, RawRecord, Request, sha256
+from kasparro_pipeline.extract.documents import (
+    Batch,
+    Document,
+    KnownDocument,
+    RawRecord,
+    Request,
+    sha256,
+)
 from kasparro_pipeline.extract.errors import PermanentUpstreamError
-from kasparro_pipeline.extract.http import HttpSettings, Response, fetch
+from kasparro_pipeline.extract.http import Client, Response
+from kasparro_pipeline.extract.increments import Days, Whole
+from kasparro_pipeline.extract.lookahead import Lookahead
+from kasparro_pipeline.extract.paging import Answer, Page
+from kasparro_pipeline.extract.rest_spec import RestRequests
+from kasparro_pipeline.extract.since import Since
+from kasparro_pipeline.extract.urls import of_same_origin, with_params
 
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-
-
-class SinglePage(StrictModel):
-    """The whole list comes in one answer."""
-
-    type: Literal["single_page"] = "single_page"
-    """`single_page`"""
-
-
-class PageNumber(StrictModel):
-    """Numbered pages, until one is empty."""
-
-    type: Literal["page_number"]
-    """`page_number`"""
-    page_param: str = "page"
-    """Query parameter that carries the number."""
-    first_page: int = 1
-    """Number of the first page."""
-    max_pages: int = Field(default=1000, ge=1)
-    """More pages with records than this is an error, since the upstream may never end."""
-
-
-class ForEach(StrictModel):
-    """Repeats the request for each of some values."""
-
-    param: str
-    """Name of the value: `{name}` in the path stands for it, a contract reads it as `$document.<name>`."""
-    values: tuple[str, ...] = Field(min_length=1)
-    """The values."""
-
-
-class DateWindow(StrictModel):
-    """The upstream keeps history and answers for a range of days."""
-
-    start_param: str
-    """Query parameter of the first day, `YYYY-MM-DD`."""
-    end_param: str
-    """Query parameter of the last day, inclusive."""
-    cursor: str
-    """Path of a record's own day or instant: the newest one seen is where the next extraction starts."""
-    lookback_window: timedelta = Field(default=timedelta(days=1), ge=timedelta(0))
-    """How far before the cursor the next extraction starts: for records that come late or change."""
-
-
-class RestRequests(StrictModel):
-    """What is asked of the API."""
-
-    path: str
-    """Path of the endpoint, below `base_url`."""
-    params: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    """Query parameters of every request."""
-    headers: dict[str, str] = Field(default_factory=dict)
-    """Headers of every request."""
-    records: str = ""
-    """Where the list of records is in an answer: keys joined by dots. Default: the answer is the list."""
-    paginator: SinglePage | PageNumber = Field(default=SinglePage(), discriminator="type")
-    """How a list goes on."""
-    for_each: ForEach | None = None
-    """Repeats the requests for each of some values."""
-    date_window: DateWindow | None = None
-    """Set where a past day can be asked for again; without it only the current day's partition runs."""
+AHEAD = 2
+"""Pages fetched ahead, for each request that may be under way."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Position:
-    """The next request to send: which value of `for_each`, which page."""
+class _Item:
+    """What the requests are repeated for."""
+
+    key: str
+    context: Mapping[str, str]
+    """What a contract may map beside the record; `{name}` in the path stands for a value of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A request: of which item, in which window, which page."""
 
     item: int
-    page: int
+    window: int
+    page: Page
 
 
 @dataclass(slots=True)
-class _Page:
-    """What one request gave, reduced to what decides how to go on."""
+class _List:
+    """What is known of the list that is being read."""
 
-    response: Response
-    location: str
-    document: Document | None
-    records: list[RawRecord]
-    record_count: int
+    place: tuple[int, int]
+    """Its item and window."""
+    pages: int | None
+    """How many it has, if that is known."""
+    taken: int = 0
+    """Pages that were taken in this extraction."""
+    digests: set[str] = field(default_factory=set)
+    """SHA-256 of its pages: one that comes again is no page of it."""
+    tokens: set[int | str | None] = field(default_factory=set)
+    """What its pages were asked for with."""
 
 
 class RestExtraction:
     """One extraction of a REST source; iterate it to get its batches."""
 
-    def __init__(
-        self,
-        spec: RestRequests,
-        base_url: str,
-        request: Request,
-        http: HttpSettings,
-        session: requests.Session,
-    ) -> None:
+    def __init__(self, spec: RestRequests, base_url: str, request: Request, client: Client) -> None:
         self._spec, self._base_url, self._request = spec, base_url.rstrip("/"), request
-        self._http, self._session = http, session
-        self._days = self._window()
-        self._seen: dict[str, str] = {}
-        self._previous: str | None = None
-        requests_only = spec.model_dump_json(include=set(RestRequests.model_fields))
-        self._asked = sha256(f"{base_url} {requests_only}".encode()).hex()[:16]
+        self._client, self._paginator = client, spec.paginator
+        self._items = _items(spec)
+        self._increment = _increment(spec, request)
+        self._list = _List((0, 0), self._paginator.always_pages)
+        asked = spec.model_dump_json(include=set(RestRequests.model_fields))
+        self._asked = sha256(f"{base_url} {asked}".encode()).hex()[:16]
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches, each with the cursor that holds once it is stored.
@@ -130,143 +85,164 @@ class RestExtraction:
             PermanentUpstreamError: an answer that is no list of records, or pages that do not end.
             TransientUpstreamError: the upstream stayed away through all retries.
         """
-        position: _Position | None = self._resume()
-        previous = self._previous
-        while position is not None:
-            page = self._fetch(position)
-            digest = page.document.sha256.hex() if page.document else None
-            if digest is not None and digest == previous and page.record_count:
-                raise PermanentUpstreamError(
-                    f"page {position.page} repeats the page before it: the upstream ignores "
-                    f"`{self._page_param()}`, or its pages loop",
-                    page.location,
-                )
-            self._observe(position, page)
-            following = self._next(position, page)
-            previous = digest if following and following.item == position.item else None
-            cursor = self._cursor(following, previous)
-            yield Batch(page.document, page.records, cursor, done=following is None)
-            position = following
+        place: _Place | None = self._resume()
+        with Lookahead(self._client, self._ask) as lookahead:
+            while place is not None:
+                if self._list.place != (place.item, place.window):
+                    self._list = _List((place.item, place.window), self._paginator.always_pages)
+                response = lookahead.take(place, self._guess, self._ahead())
+                batch, following = self._take(place, response)
+                yield batch
+                place = following
 
-    def _window(self) -> tuple[date, date] | None:
-        window = self._spec.date_window
-        if window is None:
-            return None
-        if self._request.days is not None:
-            return self._request.days
-        through = (self._request.source_cursor or {}).get("through")
-        newest = min(date.fromisoformat(through), self._request.today) if through else self._request.today
-        # whole days, rounded up: a window of 36 hours reaches into the day before yesterday
-        return newest - timedelta(days=-(-window.lookback_window // timedelta(days=1))), self._request.today
-
-    def _resume(self) -> _Position:
+    def _resume(self) -> _Place | None:
         progress = self._request.progress
-        if progress and (progress.get("days"), progress.get("asked")) == (self._days_as_json(), self._asked):
-            self._seen = dict(progress["seen"])
-            self._previous = progress["previous"]
-            return _Position(progress["item"], progress["page"])
-        return _Position(0, self._first_page())
+        if progress and progress.get("asked") == self._asked and self._increment.resume(progress):
+            keys = [item.key for item in self._items]
+            if progress["item"] in keys:
+                place = _Place(keys.index(progress["item"]), progress["window"], Page(*progress["page"]))
+                self._list = _List((place.item, place.window), self._paginator.always_pages)
+                self._list.digests |= set(progress["digests"])
+                return place
+        return self._next_list(-1, 0)
 
-    def _fetch(self, position: _Position) -> _Page:
-        context: dict[str, Any] = {}
-        path = self._spec.path
+    def _ask(self, place: _Place) -> Callable[[], Response]:
+        """Prepare a request, and give what sends it."""
+        location = self._location(place)
+        known = self._known(location, self._items[place.item])
+        if self._paginator.needs_body:
+            known = None
+        return lambda: self._client.fetch(location, headers=self._spec.headers, known=known)
+
+    def _location(self, place: _Place) -> str:
+        if (given := self._paginator.address(place.page)) is not None:
+            return of_same_origin(given, self._base_url)
+        item, path = self._items[place.item], self._spec.path
+        for name, value in item.context.items():
+            path = path.replace(f"{{{name}}}", quote(value, safe=""))
         params = {name: _as_text(value) for name, value in self._spec.params.items()}
-        if self._spec.for_each:
-            value = self._spec.for_each.values[position.item]
-            context[self._spec.for_each.param] = value
-            path = path.replace(f"{{{self._spec.for_each.param}}}", quote(value, safe=""))
-        if self._spec.date_window and self._days:
-            params[self._spec.date_window.start_param] = self._days[0].isoformat()
-            params[self._spec.date_window.end_param] = self._days[1].isoformat()
-        if isinstance(self._spec.paginator, PageNumber):
-            params[self._spec.paginator.page_param] = str(position.page)
-        location = _url(self._base_url + path, params)
+        params |= self._increment.params(item.key, place.window)
+        return with_params(self._base_url + path, params | self._paginator.params(place.page))
+
+    def _known(self, location: str, item: _Item) -> KnownDocument | None:
         known = self._request.known(location)
-        if known and (known.context != context or known.layout.get("records") != self._spec.records):
-            known = None  # stored by another reading of the answer: it has to be read anew
-        response = fetch(
-            self._session, location, settings=self._http, headers=self._spec.headers, known=known
-        )
+        if known and (known.context != item.context or known.layout.get("records") != self._spec.records):
+            return None  # stored by another reading of the answer: it has to be read anew
+        return known
+
+    def _guess(self, place: _Place) -> _Place | None:
+        """The place behind one whose answer has not come, as far as can be said."""
+        same_list = self._list.place == (place.item, place.window)
+        pages = self._list.pages if same_list else self._paginator.always_pages
+        if pages is not None and place.page.number + 1 >= pages:
+            return self._next_list(place.item, place.window + 1)
+        if not same_list:
+            return None  # how long a list behind this one is, is not known
+        page = self._paginator.guess(place.page)
+        if page is None or page.number > self._paginator.max_pages:
+            return None
+        return _Place(place.item, place.window, page)
+
+    def _ahead(self) -> int:
+        """How many pages to fetch ahead: few at first, where nothing tells how many there are."""
+        concurrency = self._client.settings.concurrency
+        most = AHEAD * concurrency if concurrency > 1 else 0
+        return min(most, self._list.taken) if self._list.pages is None else most
+
+    def _next_list(self, item: int, window: int) -> _Place | None:
+        if item < 0 or window >= self._increment.windows(self._items[item].key):
+            item, window = item + 1, 0
+        return _Place(item, window, self._paginator.first()) if item < len(self._items) else None
+
+    def _take(self, place: _Place, response: Response) -> tuple[Batch, _Place | None]:
+        """The batch of an answer, and where to go on."""
+        item = self._items[place.item]
         if response.body is None:
-            return _Page(response, location, None, [], known.record_count if known else 0)
-        layout, records = json_records.records(response.body, self._spec.records, location)
-        digest = sha256(response.body)
-        document = Document(
-            location,
-            len(response.body),
-            digest,
+            known = self._known(response.url, item)
+            count, headers = (known.record_count, known.headers) if known else (0, {})
+            document, records, ended = None, [], False
+            answer = Answer(response.url, headers, count, None, None)
+            self._increment.unchanged(item.key)
+        else:
+            cut = json_records.cut(response.body, self._spec.records, response.url)
+            last = cut.records[-1].value if cut.records else None
+            answer = Answer(response.url, response.headers, len(cut.records), last, cut.around)
+            document = self._document(response, response.body, cut.layout, item)
+            records = self._increment.take(item.key, cut.records, response.headers)
+            ended = self._increment.ends_at(item.key, cut.records)
+        if self._repeats(place, answer, document):
+            document, records, ended = None, [], True
+        following = self._next_list(place.item, place.window + 1) if ended else self._following(place, answer)
+        if not records and self._increment.skips_empty:
+            document = None
+        return self._batch(document, records, following), following
+
+    def _document(self, response: Response, body: bytes, layout: dict[str, str], item: _Item) -> Document:
+        return Document(
+            response.url,
+            len(body),
+            sha256(body),
             response.fetched_at,
             {**layout, "records": self._spec.records},
-            context,
+            item.context,
             response.headers,
         )
-        return _Page(response, location, document, records, len(records))
 
-    def _next(self, position: _Position, page: _Page) -> _Position | None:
-        paginator = self._spec.paginator
-        if isinstance(paginator, PageNumber) and page.record_count:
-            if position.page - paginator.first_page >= paginator.max_pages:
-                raise PermanentUpstreamError(
-                    f"more than max_pages, {paginator.max_pages} pages", page.location
-                )
-            return _Position(position.item, position.page + 1)
-        items = len(self._spec.for_each.values) if self._spec.for_each else 1
-        return _Position(position.item + 1, self._first_page()) if position.item + 1 < items else None
+    def _repeats(self, place: _Place, answer: Answer, document: Document | None) -> bool:
+        """Whether the page ends its list by holding what an earlier one held."""
+        self._list.taken += 1
+        if document is None or not answer.count:
+            return False
+        digest = document.sha256.hex()
+        if digest not in self._list.digests:
+            self._list.digests.add(digest)
+            return False
+        if self._paginator.repeats == "stop":
+            return True
+        raise PermanentUpstreamError(
+            f"page {place.page.number + 1} of the list holds the same as an earlier one: the upstream ignores"
+            " what the paginator asks for, or its pages loop",
+            answer.url,
+        )
 
-    def _observe(self, position: _Position, page: _Page) -> None:
-        """Remember the newest day that each value of `for_each` has records of."""
-        if not self._spec.date_window or not self._days:
-            return
-        cursor = self._spec.date_window.cursor
-        days = [_day(value_at(record.value, cursor, {})) for record in page.records]
-        if page.document is None:
-            # nothing new here: this value stands where the cursor stands, others may be ahead of it
-            days = [_day((self._request.source_cursor or {}).get("through"))]
-        key = str(position.item)
-        for day in days:
-            # a day beyond the window is the upstream's mistake, and must not carry the cursor away
-            if day is not None and day <= self._days[1]:
-                self._seen[key] = max(day.isoformat(), self._seen.get(key, ""))
+    def _following(self, place: _Place, answer: Answer) -> _Place | None:
+        page = self._paginator.following(place.page, answer)
+        self._list.pages = self._paginator.pages(place.page, answer)
+        self._list.tokens.add(place.page.token)
+        if page is None:
+            return self._next_list(place.item, place.window + 1)
+        if page.token in self._list.tokens:
+            raise PermanentUpstreamError(
+                f"the answer leads back to a page that was read before: {page.token!r}", answer.url
+            )
+        return _Place(place.item, place.window, page)
 
-    def _cursor(self, following: _Position | None, previous: str | None) -> Cursor:
-        if following:
-            return {
-                "asked": self._asked,
-                "days": self._days_as_json(),
-                "seen": self._seen.copy(),
-                "item": following.item,
-                "page": following.page,
-                "previous": previous,
-            }
-        if self._spec.date_window and self._seen:
-            return {"through": min(self._seen.values())}
-        return self._request.source_cursor or {}
-
-    def _first_page(self) -> int:
-        return self._spec.paginator.first_page if isinstance(self._spec.paginator, PageNumber) else 1
-
-    def _page_param(self) -> str:
-        return self._spec.paginator.page_param if isinstance(self._spec.paginator, PageNumber) else "page"
-
-    def _days_as_json(self) -> list[str] | None:
-        return [day.isoformat() for day in self._days] if self._days else None
+    def _batch(self, document: Document | None, records: list[RawRecord], following: _Place | None) -> Batch:
+        if following is None:
+            return Batch(document, records, self._increment.cursor(), done=True)
+        same_list = self._list.place == (following.item, following.window)
+        page = following.page
+        cursor = {
+            "asked": self._asked,
+            **self._increment.progress(),
+            "item": self._items[following.item].key,
+            "window": following.window,
+            "page": [page.token, page.number, page.size],
+            "digests": [document.sha256.hex()] if document and records and same_list else [],
+        }
+        return Batch(document, records, cursor)
 
 
-def _day(value: object) -> date | None:
-    """The day that text begins with, `YYYY-MM-DD`; None where there is none."""
-    if not isinstance(value, str) or not _DAY.match(value):
-        return None
-    try:
-        return date.fromisoformat(value[:10])
-    except ValueError:
-        return None
+def _increment(spec: RestRequests, request: Request) -> Whole:
+    if spec.date_window:
+        return Days(spec.date_window, request)
+    return Since(spec.incremental, request) if spec.incremental else Whole(request)
 
 
-def _url(base: str, params: dict[str, str]) -> str:
-    try:
-        return requests.Request("GET", base, params=params).prepare().url or base
-    except requests.exceptions.RequestException as error:
-        raise PermanentUpstreamError(f"not a usable address: {error}", base) from error
+def _items(spec: RestRequests) -> list[_Item]:
+    if spec.for_each is None:
+        return [_Item("", {})]
+    return [_Item(value, {spec.for_each.param: value}) for value in spec.for_each.values]
 
 
 def _as_text(value: str | float | bool) -> str:
@@ -276,4 +252,7 @@ def _as_text(value: str | float | bool) -> str:
 
 def lookback_of(spec: RestRequests) -> timedelta | None:
     """The lookback window that is stored beside the source's cursor."""
-    return spec.date_window.lookback_window if spec.date_window else None
+    if spec.date_window:
+        return spec.date_window.lookback_window
+    window = spec.incremental.lookback_window if spec.incremental else None
+    return window if isinstance(window, timedelta) else None

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import requests
+
+from kasparro_pipeline.extract.documents import Batch, Request
+from kasparro_pipeline.extract.http import Client, HttpSettings
+from kasparro_pipeline.extract.rest import RestExtraction
+from kasparro_pipeline.extract.rest_spec import RestRequests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+ClientOf = Callable[[HttpSettings], Client]
 
 
 def reply(
@@ -83,8 +92,20 @@ def upstream() -> Iterator[ScriptedUpstream]:
 
 
 @pytest.fixture
-def session() -> Iterator[requests.Session]:
-    """A session that no proxy of the machine reaches."""
-    with requests.Session() as opened:
-        opened.trust_env = False
-        yield opened
+def client_of() -> Iterator[ClientOf]:
+    """Makes clients, and closes them."""
+    with ExitStack() as stack:
+        yield lambda settings: stack.enter_context(Client(settings))
+
+
+@pytest.fixture
+def extract(upstream: ScriptedUpstream, client_of: ClientOf) -> Callable[..., list[Batch]]:
+    """Extract with a spec, one request after the other; the other keywords are the request's."""
+
+    def extracted(spec: dict[str, Any], **asked: Any) -> list[Batch]:
+        made = RestRequests.model_validate({"path": "/v1/x"} | spec)
+        client = client_of(HttpSettings(attempts=1, read_timeout=10, concurrency=1))
+        request = Request(date(2024, 1, 10), **asked)
+        return list(RestExtraction(made, upstream.url + "/", request, client))
+
+    return extracted

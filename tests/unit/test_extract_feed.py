@@ -8,7 +8,6 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import pytest
-import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +17,7 @@ from kasparro_pipeline.extract.errors import PermanentUpstreamError
 from kasparro_pipeline.extract.http import HttpSettings
 from kasparro_pipeline.extract.unreadable import UnreadableRecordError
 from tests.conftest import corpus
-from tests.unit.conftest import ScriptedUpstream, reply
+from tests.unit.conftest import ClientOf, ScriptedUpstream, reply
 
 WHERE = "https://news.example/feed"
 RSS = '<?xml version="1.0"?>\n<rss version="2.0"><channel a="1>2"><title>T</title>{}</channel></rss>'
@@ -323,7 +322,7 @@ def test_a_stored_entry_that_holds_none_is_unreadable() -> None:
 
 
 def test_a_feed_is_one_batch_and_an_unchanged_one_has_no_document(
-    upstream: ScriptedUpstream, session: requests.Session
+    upstream: ScriptedUpstream, client_of: ClientOf
 ) -> None:
     body = RSS.format("<item><title>a</title></item>").encode()
 
@@ -334,17 +333,17 @@ def test_a_feed_is_one_batch_and_an_unchanged_one_has_no_document(
             reply(handler, 200, body, {"ETag": '"1"'})
 
     upstream.answer = answer
-    http, today = HttpSettings(attempts=1), date(2024, 1, 1)
-    (batch,) = feed.extract(upstream.url, Request(today=today), http, session)
+    client, today = client_of(HttpSettings(attempts=1)), date(2024, 1, 1)
+    (batch,) = feed.extract(upstream.url, Request(today=today), client)
     assert batch.document
     assert batch.done
     assert (batch.document.sha256, batch.document.headers["etag"]) == (sha256(body), '"1"')
     known = KnownDocument(1, batch.document.sha256, 1, batch.document.headers, {}, {})
-    (batch,) = feed.extract(upstream.url, Request(today=today, known=lambda _: known), http, session)
+    (batch,) = feed.extract(upstream.url, Request(today=today, known=lambda _: known), client)
     assert (batch.document, batch.records, batch.done) == (None, [], True)
 
-    assert feed.has_changed(upstream.url, None, http, session) == sha256(body).hex()
-    assert feed.has_changed(upstream.url, known, http, session) is None
+    assert feed.has_changed(upstream.url, None, client) == sha256(body).hex()
+    assert feed.has_changed(upstream.url, known, client) is None
     without_validator = KnownDocument(1, sha256(body), 1, {}, {}, {})
-    assert feed.has_changed(upstream.url, without_validator, http, session) is None
-    assert feed.has_changed(upstream.url, KnownDocument(1, b"other", 1, {}, {}, {}), http, session)
+    assert feed.has_changed(upstream.url, without_validator, client) is None
+    assert feed.has_changed(upstream.url, KnownDocument(1, b"other", 1, {}, {}, {}), client)

@@ -10,12 +10,11 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
-import requests
 
 from kasparro_pipeline.extract.documents import KnownDocument
 from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError
-from kasparro_pipeline.extract.http import HttpSettings, Response, fetch, retry_after
-from tests.unit.conftest import ScriptedUpstream, reply
+from kasparro_pipeline.extract.http import HttpSettings, Response, retry_after
+from tests.unit.conftest import ClientOf, ScriptedUpstream, reply
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 FAST: dict[str, Any] = {
@@ -28,10 +27,8 @@ FAST: dict[str, Any] = {
 }
 
 
-def get(
-    upstream: ScriptedUpstream, session: requests.Session, *, path: str = "/x", **changed: Any
-) -> Response:
-    return fetch(session, upstream.url + path, settings=HttpSettings(**FAST | changed))
+def get(upstream: ScriptedUpstream, client_of: ClientOf, *, path: str = "/x", **changed: Any) -> Response:
+    return client_of(HttpSettings(**FAST | changed)).fetch(upstream.url + path)
 
 
 def in_turn(*answers: Answer) -> Answer:
@@ -59,10 +56,10 @@ def raw(data: bytes) -> Answer:
 
 
 def test_an_answer_is_whole_with_the_headers_that_matter(
-    upstream: ScriptedUpstream, session: requests.Session
+    upstream: ScriptedUpstream, client_of: ClientOf
 ) -> None:
     upstream.answer = status(200, b"body", {"ETag": '"1"', "X-Other": "x"})
-    found = get(upstream, session)
+    found = get(upstream, client_of)
     assert found.body == b"body"
     assert (found.headers["etag"], "x-other" in found.headers) == ('"1"', False)
     assert found.fetched_at.tzinfo is UTC
@@ -70,30 +67,42 @@ def test_an_answer_is_whole_with_the_headers_that_matter(
     assert asked["User-Agent"].startswith("kasparro/")
 
 
-def test_a_gzipped_answer_is_taken_decoded(upstream: ScriptedUpstream, session: requests.Session) -> None:
+def test_a_gzipped_answer_is_taken_decoded(upstream: ScriptedUpstream, client_of: ClientOf) -> None:
     body = b"0123456789" * 100_000
     upstream.answer = status(200, gzip.compress(body), {"Content-Encoding": "gzip"})
-    assert get(upstream, session).body == body
+    assert get(upstream, client_of).body == body
 
 
-def test_a_chunked_answer_is_taken_whole(upstream: ScriptedUpstream, session: requests.Session) -> None:
+def test_a_chunked_answer_is_taken_whole(upstream: ScriptedUpstream, client_of: ClientOf) -> None:
     upstream.answer = raw(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
     )
-    assert get(upstream, session).body == b"abcde"
+    assert get(upstream, client_of).body == b"abcde"
 
 
-def test_one_connection_serves_many_requests(upstream: ScriptedUpstream, session: requests.Session) -> None:
+def test_one_connection_serves_many_requests(upstream: ScriptedUpstream, client_of: ClientOf) -> None:
     upstream.answer = status(200, b"x" * 200_000)
+    client = client_of(HttpSettings(**FAST))
     for _ in range(3):
-        get(upstream, session)
+        client.fetch(upstream.url)
     assert len(upstream.connections) == 1
 
 
-def test_429_waits_as_long_as_retry_after_says(upstream: ScriptedUpstream, session: requests.Session) -> None:
+def test_a_connection_that_the_upstream_closed_meanwhile_is_opened_again(
+    upstream: ScriptedUpstream, client_of: ClientOf
+) -> None:
+    upstream.answer = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    client = client_of(HttpSettings(**FAST | {"attempts": 1}))
+    for pause in (0, 0, 0.05):
+        time.sleep(pause)
+        assert client.fetch(upstream.url).body == b"ok"
+    assert len(upstream.connections) == 3
+
+
+def test_429_waits_as_long_as_retry_after_says(upstream: ScriptedUpstream, client_of: ClientOf) -> None:
     upstream.answer = in_turn(status(429, headers={"Retry-After": "1"}), status(200, b"ok"))
     started = time.monotonic()
-    assert get(upstream, session, max_wait=20).body == b"ok"
+    assert get(upstream, client_of, max_wait=20).body == b"ok"
     assert 1 <= time.monotonic() - started < 15
 
 
@@ -111,11 +120,11 @@ def test_429_waits_as_long_as_retry_after_says(upstream: ScriptedUpstream, sessi
     ],
 )
 def test_a_retry_after_of_any_kind_is_clamped(
-    wait: str, upstream: ScriptedUpstream, session: requests.Session
+    wait: str, upstream: ScriptedUpstream, client_of: ClientOf
 ) -> None:
     upstream.answer = in_turn(status(503, headers={"Retry-After": wait}), status(200, b"ok"))
     started = time.monotonic()
-    assert get(upstream, session).body == b"ok"
+    assert get(upstream, client_of).body == b"ok"
     assert time.monotonic() - started < 15
 
 
@@ -150,29 +159,29 @@ def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | N
         assert found == seconds
 
 
-def test_a_burst_of_server_errors_is_outlived(upstream: ScriptedUpstream, session: requests.Session) -> None:
+def test_a_burst_of_server_errors_is_outlived(upstream: ScriptedUpstream, client_of: ClientOf) -> None:
     upstream.answer = in_turn(status(500), status(503), status(200, b"ok"))
-    assert get(upstream, session).body == b"ok"
+    assert get(upstream, client_of).body == b"ok"
     assert len(upstream.seen) == 3
 
 
 @pytest.mark.parametrize("code", [408, 425, 429, 500, 502, 503, 504])
 def test_errors_without_end_end_after_the_attempts(
-    code: int, upstream: ScriptedUpstream, session: requests.Session
+    code: int, upstream: ScriptedUpstream, client_of: ClientOf
 ) -> None:
     upstream.answer = status(code, b"overloaded")
     with pytest.raises(TransientUpstreamError, match=f"HTTP {code} .*: overloaded"):
-        get(upstream, session)
+        get(upstream, client_of)
     assert len(upstream.seen) == 3
 
 
 @pytest.mark.parametrize("code", [204, 206, 300, 400, 401, 403, 404, 410, 418, 451, 501])
 def test_other_statuses_are_permanent_and_asked_once(
-    code: int, upstream: ScriptedUpstream, session: requests.Session
+    code: int, upstream: ScriptedUpstream, client_of: ClientOf
 ) -> None:
     upstream.answer = status(code, b"" if code == 204 else b"why")
     with pytest.raises(PermanentUpstreamError, match=f"HTTP {code}") as refused:
-        get(upstream, session)
+        get(upstream, client_of)
     assert refused.value.location == upstream.url + "/x"
     assert len(upstream.seen) == 1
 
@@ -186,19 +195,19 @@ def test_other_statuses_are_permanent_and_asked_once(
     ],
 )
 def test_an_error_whose_text_cannot_be_read_keeps_its_status(
-    broken: bytes, upstream: ScriptedUpstream, session: requests.Session
+    broken: bytes, upstream: ScriptedUpstream, client_of: ClientOf
 ) -> None:
     upstream.answer = raw(b"HTTP/1.1 404 Not Found\r\n" + broken)
     with pytest.raises(PermanentUpstreamError, match="HTTP 404"):
-        get(upstream, session)
+        get(upstream, client_of)
 
 
-def test_a_refused_connection_is_transient(session: requests.Session) -> None:
+def test_a_refused_connection_is_transient(client_of: ClientOf) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/"
         with pytest.raises(TransientUpstreamError, match="no whole answer"):
-            fetch(session, url, settings=HttpSettings(**FAST))
+            client_of(HttpSettings(**FAST)).fetch(url)
 
 
 @pytest.mark.parametrize(
@@ -214,23 +223,23 @@ def test_a_refused_connection_is_transient(session: requests.Session) -> None:
     ],
 )
 def test_a_truncated_or_garbled_answer_is_never_taken(
-    data: bytes, upstream: ScriptedUpstream, session: requests.Session
+    data: bytes, upstream: ScriptedUpstream, client_of: ClientOf
 ) -> None:
     upstream.answer = raw(data)
     with pytest.raises(TransientUpstreamError, match="no whole answer"):
-        get(upstream, session)
+        get(upstream, client_of)
     assert len(upstream.seen) == 3
     upstream.answer = in_turn(raw(data), status(200, b"ok"))
-    assert get(upstream, session).body == b"ok"
+    assert get(upstream, client_of).body == b"ok"
 
 
-def test_a_gzip_bomb_is_stopped_at_the_limit(upstream: ScriptedUpstream, session: requests.Session) -> None:
+def test_a_gzip_bomb_is_stopped_at_the_limit(upstream: ScriptedUpstream, client_of: ClientOf) -> None:
     bomb = gzip.compress(b"\0" * (200 << 20), 1)
     upstream.answer = status(200, bomb, {"Content-Encoding": "gzip"})
     tracemalloc.start()
     try:
         with pytest.raises(PermanentUpstreamError, match="larger than max_bytes, 1000000 bytes"):
-            get(upstream, session, max_bytes=1_000_000)
+            get(upstream, client_of, max_bytes=1_000_000)
         assert tracemalloc.get_traced_memory()[1] < 50 << 20
     finally:
         tracemalloc.stop()
@@ -238,19 +247,19 @@ def test_a_gzip_bomb_is_stopped_at_the_limit(upstream: ScriptedUpstream, session
 
 @pytest.mark.parametrize(("size", "taken"), [(1000, True), (1001, False)])
 def test_a_body_may_be_as_large_as_the_limit(
-    size: int, *, taken: bool, upstream: ScriptedUpstream, session: requests.Session
+    size: int, *, taken: bool, upstream: ScriptedUpstream, client_of: ClientOf
 ) -> None:
     upstream.answer = status(200, b"x" * size)
     if taken:
-        assert len(get(upstream, session, max_bytes=1000).body or b"") == size
+        assert len(get(upstream, client_of, max_bytes=1000).body or b"") == size
     else:
         with pytest.raises(PermanentUpstreamError, match="max_bytes"):
-            get(upstream, session, max_bytes=1000)
+            get(upstream, client_of, max_bytes=1000)
 
 
 @pytest.mark.parametrize("code", [200, 500])
 def test_a_drip_of_single_bytes_does_not_outlast_the_total_timeout(
-    code: int, upstream: ScriptedUpstream, session: requests.Session
+    code: int, upstream: ScriptedUpstream, client_of: ClientOf
 ) -> None:
     def drip(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(code)
@@ -263,23 +272,23 @@ def test_a_drip_of_single_bytes_does_not_outlast_the_total_timeout(
     upstream.answer = drip
     started = time.monotonic()
     with pytest.raises(TransientUpstreamError):
-        get(upstream, session, total_timeout=0.3, attempts=1)
+        get(upstream, client_of, total_timeout=0.3, attempts=1)
     assert time.monotonic() - started < 15
 
 
-def test_silence_ends_with_the_read_timeout(upstream: ScriptedUpstream, session: requests.Session) -> None:
+def test_silence_ends_with_the_read_timeout(upstream: ScriptedUpstream, client_of: ClientOf) -> None:
     upstream.answer = lambda _handler: time.sleep(2)
     with pytest.raises(TransientUpstreamError, match="no whole answer"):
-        get(upstream, session, read_timeout=0.2, attempts=1)
+        get(upstream, client_of, read_timeout=0.2, attempts=1)
 
 
 def test_validators_of_the_stored_document_are_sent_and_304_has_no_body(
-    upstream: ScriptedUpstream, session: requests.Session
+    upstream: ScriptedUpstream, client_of: ClientOf
 ) -> None:
     upstream.answer = status(304, headers={"ETag": '"1"'})
     stored = {"etag": '"1"', "last-modified": "Mon, 01 Jan 2024 00:00:00 GMT", "date": "x"}
     known = KnownDocument(1, b"", 5, stored, {}, {})
-    found = fetch(session, upstream.url, settings=HttpSettings(**FAST), known=known)
+    found = client_of(HttpSettings(**FAST)).fetch(upstream.url, known=known)
     assert found.body is None
     ((_, asked),) = upstream.seen
     assert asked["If-None-Match"] == '"1"'
@@ -288,22 +297,22 @@ def test_validators_of_the_stored_document_are_sent_and_304_has_no_body(
 
 @pytest.mark.parametrize("known", [None, KnownDocument(1, b"", 5, {}, {}, {})])
 def test_304_to_a_question_without_a_condition_is_no_answer(
-    known: KnownDocument | None, upstream: ScriptedUpstream, session: requests.Session
+    known: KnownDocument | None, upstream: ScriptedUpstream, client_of: ClientOf
 ) -> None:
     upstream.answer = status(304)
     with pytest.raises(PermanentUpstreamError, match="HTTP 304"):
-        fetch(session, upstream.url, settings=HttpSettings(**FAST), known=known)
+        client_of(HttpSettings(**FAST)).fetch(upstream.url, known=known)
 
 
 def test_a_redirect_is_followed_and_a_circle_is_permanent(
-    upstream: ScriptedUpstream, session: requests.Session
+    upstream: ScriptedUpstream, client_of: ClientOf
 ) -> None:
     upstream.answer = in_turn(status(302, headers={"Location": "/y"}), status(200, b"ok"))
-    assert get(upstream, session).body == b"ok"
+    assert get(upstream, client_of).body == b"ok"
     assert upstream.paths == ["/x", "/y"]
     upstream.answer = status(302, headers={"Location": "/x"})
     with pytest.raises(PermanentUpstreamError, match="redirected in a circle"):
-        get(upstream, session)
+        get(upstream, client_of)
     assert len(upstream.seen) < 50
 
 
@@ -318,14 +327,12 @@ def test_a_redirect_is_followed_and_a_circle_is_permanent(
         "http://.example/",
     ],
 )
-def test_an_unusable_address_is_permanent(url: str, session: requests.Session) -> None:
+def test_an_unusable_address_is_permanent(url: str, client_of: ClientOf) -> None:
     with pytest.raises(PermanentUpstreamError, match="not a usable address"):
-        fetch(session, url, settings=HttpSettings(**FAST))
+        client_of(HttpSettings(**FAST)).fetch(url)
 
 
-def test_a_header_that_cannot_be_sent_is_permanent(
-    upstream: ScriptedUpstream, session: requests.Session
-) -> None:
+def test_a_header_that_cannot_be_sent_is_permanent(upstream: ScriptedUpstream, client_of: ClientOf) -> None:
     with pytest.raises(PermanentUpstreamError, match="not a usable address or header"):
-        fetch(session, upstream.url, settings=HttpSettings(**FAST), headers={"X-Key": "a\r\nX-Other: b"})
+        client_of(HttpSettings(**FAST)).fetch(upstream.url, headers={"X-Key": "a\r\nX-Other: b"})
     assert upstream.seen == []

@@ -1,0 +1,69 @@
+"""What a user writes about the requests to a REST API. Sends nothing; how it is carried out is in `rest`."""
+
+from datetime import date, timedelta
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from kasparro_pipeline.contract.spec import StrictModel
+from kasparro_pipeline.extract.counted_pages import Offset, PageNumber
+from kasparro_pipeline.extract.cursor_values import Incremental
+from kasparro_pipeline.extract.linked_pages import Cursor, LinkHeader, NextUrl
+from kasparro_pipeline.extract.paging import SinglePage
+
+Paging = Annotated[
+    SinglePage | PageNumber | Offset | Cursor | LinkHeader | NextUrl, Field(discriminator="type")
+]
+
+
+class ForEach(StrictModel):
+    """Repeats the request for each of some values."""
+
+    param: str
+    """Name of the value: `{name}` in the path stands for it, a contract reads it as `$document.<name>`."""
+    values: tuple[str, ...] = Field(min_length=1)
+    """The values."""
+
+
+class DateWindow(StrictModel):
+    """The upstream keeps history and answers for a range of days."""
+
+    start_param: str
+    """Query parameter of the first day, `YYYY-MM-DD`."""
+    end_param: str
+    """Query parameter of the last day, inclusive."""
+    cursor: str
+    """Path of a record's own day or instant: the newest one seen is where the next extraction starts."""
+    lookback_window: timedelta = Field(default=timedelta(days=1), ge=timedelta(0))
+    """How far before the cursor the next extraction starts: for records that come late or change."""
+    initial_value: date | None = None
+    """First day of the first extraction. Default: `lookback_window` before the current day."""
+    step: timedelta | None = Field(default=None, ge=timedelta(days=1))
+    """Most days of one request: a longer range is asked for in steps, the oldest first (`P30D`)."""
+
+
+class RestRequests(StrictModel):
+    """What is asked of the API."""
+
+    path: str
+    """Path of the endpoint, below `base_url`."""
+    params: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """Query parameters of every request."""
+    headers: dict[str, str] = Field(default_factory=dict)
+    """Headers of every request."""
+    records: str = ""
+    """Where the list of records is in an answer: keys joined by dots. Default: the answer is the list."""
+    paginator: Paging = SinglePage()
+    """How a list goes on."""
+    for_each: ForEach | None = None
+    """Repeats the requests for each of some values."""
+    date_window: DateWindow | None = None
+    """Set where a past day can be asked for again; without it only the current day's partition runs."""
+    incremental: Incremental | None = None
+    """Set where records can be asked for from a cursor value on, instead of all of them each time."""
+
+    @model_validator(mode="after")
+    def _asks_in_one_way(self) -> "RestRequests":
+        if self.date_window and self.incremental:
+            raise ValueError("`date_window` and `incremental` are two ways to ask for what is new; give one")
+        return self
