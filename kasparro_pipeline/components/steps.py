@@ -5,7 +5,7 @@ metadata, retries) belongs to `assets`.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 
@@ -21,6 +21,7 @@ from kasparro_pipeline.warehouse import (
     filling,
     ledger,
     raw,
+    raw_reader,
     rejected,
     unified,
     validated,
@@ -28,13 +29,16 @@ from kasparro_pipeline.warehouse import (
 from kasparro_pipeline.warehouse.contracts import ContractVersion
 from kasparro_pipeline.warehouse.errors import ReplayRefusedError
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
-from kasparro_pipeline.warehouse.raw import StoredBatch
+from kasparro_pipeline.warehouse.raw import Part
+from kasparro_pipeline.warehouse.raw_reader import StoredBatch
 from kasparro_pipeline.warehouse.validated import RejectedRecord, ValidatedRecords
 
 BATCH_SIZE = 20_000
 """Records that are validated or merged in one transaction."""
+STORED_TOGETHER = 5_000
+"""Records of small documents that are stored in one transaction, if they are there at once."""
 NAMED = 5
-"""Partitions that a message names."""
+"""Partitions or documents that a message names."""
 
 logger = logging.getLogger(__name__)
 
@@ -52,27 +56,41 @@ def extract_to_raw(
     `incremental` says that the last batch's cursor is the source's own, where the next extraction starts.
     """
     location, profile = None, Profile()
-    for batch in batches:
-        if batch.document is not None and batch.document.location != location:
-            location = batch.document.location
-            partial = raw.partial_document(connection, hold.source, location)
-            resumed = partial is not None and partial.sha256 == batch.document.sha256
-            profile = Profile.of([(0, partial.profile)]) if partial is not None and resumed else Profile()
-            profile.text_only = batch.document.layout["format"] != "json"
-        _observe(profile, batch.records)
-        counts = raw.store(
+    parts: list[Part] = []
+
+    def store() -> None:
+        together, parts[:] = list(parts), []
+        last = together[-1].batch
+        counts = raw.store_together(
             connection,
             hold,
-            batch,
-            profile=profile.as_json(),
-            source_cursor=batch.cursor if batch.done and incremental else None,
+            together,
+            source_cursor=last.cursor if last.done and incremental else None,
             lookback_window=lookback_window,
         )
+        documents = [part.batch.document for part in together]
         logger.info(
             "%s: %s",
-            batch.document.location if batch.document else "not modified",
+            _named(document.location if document else "not modified" for document in documents),
             ", ".join(f"{name} {count}" for name, count in counts.items() if count) or "nothing new",
         )
+
+    try:
+        for batch in batches:
+            if batch.document is not None and batch.document.location != location:
+                location = batch.document.location
+                partial = raw.partial_document(connection, hold.source, location)
+                resumed = partial is not None and partial.sha256 == batch.document.sha256
+                profile = Profile.of([(0, partial.profile)]) if partial is not None and resumed else Profile()
+                profile.text_only = batch.document.layout["format"] != "json"
+            _observe(profile, batch.records)
+            parts.append(Part(batch, profile.as_json()))
+            if not batch.more_is_there or sum(len(part.batch.records) for part in parts) >= STORED_TOGETHER:
+                store()
+    except Exception:
+        if parts:
+            store()  # what was received before the upstream failed
+        raise
 
 
 def _observe(profile: Profile, found: Sequence[RawRecord]) -> None:
@@ -93,7 +111,7 @@ def validate_raw(connection: Connection, hold: Hold, contract: Contract, *, whol
         checkpoints.restart(connection, hold)
         progress = checkpoints.progress(connection, hold)
     judge = compile_judge(contract)
-    for batch in raw.batches(connection, hold, after=progress.validated_through, size=BATCH_SIZE):
+    for batch in raw_reader.batches(connection, hold, after=progress.validated_through, size=BATCH_SIZE):
         kept, refused = _judge(batch, judge)
         counts = validated.store(
             connection,
@@ -104,7 +122,7 @@ def validate_raw(connection: Connection, hold: Hold, contract: Contract, *, whol
             refused,
             through=batch.records.raw_ids[-1],
         )
-        logger.info("document %d: %s", batch.document_id, ", ".join(f"{k} {v}" for k, v in counts.items()))
+        _log(batch, counts)
 
 
 def merge_validated(connection: Connection, hold: Hold, *, whole: bool) -> None:
@@ -157,7 +175,7 @@ def replay_rejected(connection: Connection, hold: Hold, contract: Contract) -> N
                 connection, hold, version, contract.kind, kept, still_rejected, through=None
             )
             unified.merge_given(connection, hold, kept.raw_ids)
-        logger.info("document %d: %s", batch.document_id, ", ".join(f"{k} {v}" for k, v in counts.items()))
+        _log(batch, counts)
 
 
 def _register(connection: Connection, hold: Hold, contract: Contract) -> ContractVersion:
@@ -171,10 +189,11 @@ def _register(connection: Connection, hold: Hold, contract: Contract) -> Contrac
 
 
 def _judge(batch: StoredBatch, judge: Judge) -> tuple[ValidatedRecords, list[RejectedRecord]]:
-    raw_ids = batch.records.raw_ids
+    document_ids, raw_ids = batch.records.document_ids, batch.records.raw_ids
     values, unreadable = records.read_many(batch.records.payloads, batch.layout)
     judged = judge(values, batch.context)
     kept = [raw_ids[index] for index in judged.kept]
+    documents = [document_ids[index] for index in judged.kept]
     refused = []
     for index, outcome in judged.rejected:
         reasons = outcome.reasons
@@ -182,28 +201,36 @@ def _judge(batch: StoredBatch, judge: Judge) -> tuple[ValidatedRecords, list[Rej
             error = unreadable[index]
             reasons = (Reason("record", error.rule, None, str(error)),)
         reported = [asdict(reason) for reason in reasons]
-        refused.append(RejectedRecord(batch.document_id, raw_ids[index], outcome.source_id, reported))
+        refused.append(RejectedRecord(document_ids[index], raw_ids[index], outcome.source_id, reported))
     return (
         ValidatedRecords(
-            [batch.document_id] * len(kept),
+            documents,
             kept,
             judged.source_ids,
             judged.versions,
             judged.columns,
             judged.hashes,
-            _superseded(kept, judged),
+            _superseded(documents, kept, judged),
         ),
         refused,
     )
 
 
-def _superseded(raw_ids: Sequence[int], judged: Judged) -> Sequence[int | None]:
-    """Of each record the one that replaces it: of equal keys in a batch one wins."""
-    if len(set(judged.source_ids)) == len(raw_ids):
-        return (None,) * len(raw_ids)
-    versions = judged.versions or [NO_VERSION] * len(raw_ids)
-    winner = winners(zip(raw_ids, judged.source_ids, versions, strict=True))
-    return [
-        None if winner[source_id] == raw_id else winner[source_id]
-        for raw_id, source_id in zip(raw_ids, judged.source_ids, strict=True)
-    ]
+def _superseded(documents: Sequence[int], raw_ids: Sequence[int], judged: Judged) -> Sequence[int | None]:
+    """Of each record the one that replaces it: of equal keys in one document and batch one wins."""
+    keys = list(zip(documents, judged.source_ids, strict=True))
+    if len(set(keys)) == len(keys):
+        return (None,) * len(keys)
+    versions = judged.versions or [NO_VERSION] * len(keys)
+    winner = winners(zip(raw_ids, keys, versions, strict=True))
+    return [None if winner[key] == raw_id else winner[key] for raw_id, key in zip(raw_ids, keys, strict=True)]
+
+
+def _log(batch: StoredBatch, counts: Mapping[str, int]) -> None:
+    named = _named(map(str, sorted(set(batch.records.document_ids))))
+    logger.info("document %s: %s", named, ", ".join(f"{name} {count}" for name, count in counts.items()))
+
+
+def _named(names: Iterable[str]) -> str:
+    some = list(names)
+    return ", ".join(some[:NAMED]) + (" …" if len(some) > NAMED else "")

@@ -6,11 +6,11 @@ what happens to any of them in the database is not.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -73,6 +73,7 @@ class Validated:
 
 
 Outcome = Validated | Rejected
+Key = TypeVar("Key", bound=Hashable)
 Validator = Callable[[object, Mapping[str, Any]], Outcome]
 
 
@@ -118,12 +119,12 @@ def compile_validator(contract: Contract) -> Validator:
     return validate
 
 
-def winners(batch: Iterable[tuple[int, str, Decimal]]) -> dict[str, int]:
-    """The raw id that wins for each source_id of a batch: the highest version, then the last to arrive.
+def winners(batch: Iterable[tuple[int, Key, Decimal]]) -> dict[Key, int]:
+    """The raw id that wins for each key of a batch: the highest version, then the last to arrive.
 
-    `batch` has raw id, source_id and version of each record.
+    `batch` has raw id, key and version of each record.
     """
-    best: dict[str, tuple[Decimal, int]] = {}
+    best: dict[Key, tuple[Decimal, int]] = {}
     for raw_id, key, version in batch:
         rank = (version, raw_id)
         if key not in best or rank > best[key]:

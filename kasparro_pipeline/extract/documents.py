@@ -71,7 +71,8 @@ class Batch:
     """Records of one document that are stored in one transaction, with the cursor that then holds.
 
     `document` is None where the upstream said that nothing changed. `complete` says that the document's last
-    record is in this batch. `done` says that nothing more comes after it.
+    record is in this batch. `done` says that nothing more comes after it. `more_is_there`: the next one can be
+    had at once, so the two may be stored together.
     """
 
     document: Document | None
@@ -79,6 +80,7 @@ class Batch:
     cursor: Cursor
     complete: bool = True
     done: bool = False
+    more_is_there: bool = False
 
 
 @dataclass(frozen=True, slots=True)

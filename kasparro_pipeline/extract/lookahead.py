@@ -55,6 +55,10 @@ class Lookahead(Generic[Place]):
         self._largest = max(self._largest, len(response.body or b""))
         return response
 
+    def has(self, place: Place | None) -> bool:
+        """Whether the answer of a page is there already."""
+        return bool(self._under_way) and self._under_way[0][0] == place and self._under_way[0][1].done()
+
     def _begin(self, place: Place) -> None:
         self._under_way.append((place, self._threads.submit(self._ask(place))))
 

@@ -6,7 +6,7 @@ Pages are fetched ahead where they can be named beforehand, and handed over in o
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from urllib.parse import quote
 
@@ -92,7 +92,7 @@ class RestExtraction:
                     self._list = _List((place.item, place.window), self._paginator.always_pages)
                 response = lookahead.take(place, self._guess, self._ahead())
                 batch, following = self._take(place, response)
-                yield batch
+                yield replace(batch, more_is_there=lookahead.has(following))
                 place = following
 
     def _resume(self) -> _Place | None:

@@ -7,8 +7,7 @@ A run under way shows that it lives (`attend`, `show_life`). One that does not i
 place that says when, `close_lost` closes such runs, and readers show them as failed even before.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -71,14 +70,6 @@ def show_life(connection: Connection, run_id: str) -> None:
         f"update {SCHEMA}.etl_run set active_at = clock_timestamp() where run_id = %s and status = 'running'",
         (run_id,),
     )
-
-
-@contextmanager
-def attending(connection: Connection, run_id: str) -> Iterator[None]:
-    """Within it, a run lives that does something beside its steps, such as a check."""
-    attend(connection, run_id)
-    yield
-    show_life(connection, run_id)
 
 
 def begin(connection: Connection, source: str, partition_key: str, run_id: str) -> Hold:

@@ -3,7 +3,8 @@
 How records lie in the table is in `raw_batches`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from operator import itemgetter
@@ -17,21 +18,19 @@ from kasparro_pipeline.extract.documents import (
     Document,
     KnownDocument,
     PartialDocument,
+    RawRecord,
 )
 from kasparro_pipeline.warehouse import checkpoints, ledger, raw_batches
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
-from kasparro_pipeline.warehouse.raw_batches import StoredRecords
 from kasparro_pipeline.warehouse.tables import SCHEMA
 
 
 @dataclass(frozen=True, slots=True)
-class StoredBatch:
-    """Raw records of one document, in order, with what is needed to read them."""
+class Part:
+    """A batch to be stored. `profile` describes all records of its document so far."""
 
-    document_id: int
-    layout: Mapping[str, Any]
-    context: Mapping[str, Any]
-    records: StoredRecords
+    batch: Batch
+    profile: Mapping[str, Any] | None
 
 
 def store(
@@ -43,24 +42,51 @@ def store(
     source_cursor: Cursor | None,
     lookback_window: timedelta | None,
 ) -> dict[str, int]:
-    """Commit a batch: document, raw records, cursor and counts in one transaction (P4).
+    """Commit a batch by itself: see `store_together`."""
+    parts = [Part(batch, profile)]
+    return store_together(
+        connection, hold, parts, source_cursor=source_cursor, lookback_window=lookback_window
+    )
 
-    `profile` describes all records of the document so far. `source_cursor` is given with the last batch of an
-    incremental extraction. A document whose location already holds the same bytes is a no-op.
+
+def store_together(
+    connection: Connection,
+    hold: Hold,
+    parts: Sequence[Part],
+    *,
+    source_cursor: Cursor | None,
+    lookback_window: timedelta | None,
+) -> dict[str, int]:
+    """Commit batches that follow each other: documents, raw records, cursor, counts in one transaction (P4).
+
+    `source_cursor` is given with the last batch of an incremental extraction. A document whose location
+    already holds the same bytes is a no-op.
 
     Returns:
         What was added to the run's counts.
 
     Raises:
-        HoldLostError: another run took the partition over; nothing of the batch is kept.
-        RepeatedRecordError: one of its records is stored already; nothing of the batch is kept.
+        HoldLostError: another run took the partition over; nothing of the batches is kept.
+        RepeatedRecordError: one of the records is stored already; nothing of the batches is kept.
     """
+    counts: Counter[str] = Counter()
+    arrived: list[tuple[int, int, Sequence[RawRecord]]] = []
     with connection.transaction():
         ledger.require_hold(connection, hold)
-        if batch.document is None or is_loaded(connection, hold.source, batch.document):
-            counts = {"documents_unchanged": 1}
-        else:
-            counts = _store_records(connection, hold, batch.document, batch, profile)
+        for part in parts:
+            document = part.batch.document
+            if document is None or is_loaded(connection, hold.source, document):
+                counts["documents_unchanged"] += 1
+            else:
+                document_id, stored = _open_document(connection, hold, document, part)
+                arrived.append((document_id, stored, part.batch.records))
+                counts["documents"] += part.batch.complete
+                counts["bytes"] += document.byte_count if stored == 0 else 0
+                counts["extracted"] += len(part.batch.records)
+        last = raw_batches.append(connection, arrived)
+        if last is not None:
+            checkpoints.save_raw(connection, hold, last)
+        batch = parts[-1].batch
         checkpoints.save_cursor(connection, hold, None if batch.done else batch.cursor)
         if batch.done and source_cursor is not None:
             checkpoints.save_source_cursor(connection, hold, source_cursor, lookback_window)
@@ -125,67 +151,36 @@ def newest_profiles(
     ]
 
 
-def batches(connection: Connection, hold: Hold, *, after: int, size: int) -> Iterator[StoredBatch]:
-    """The partition's raw records behind raw id `after`, in order of arrival.
+def _open_document(connection: Connection, hold: Hold, document: Document, part: Part) -> tuple[int, int]:
+    """A new row for the document, or that of the one under way; and how many records of it are stored.
 
-    A batch holds records of one document, cut at multiples of `size` positions wherever it starts, so that
-    the same records fall into the same batch each time.
+    It says already what holds when the batch is stored, which the same transaction does.
     """
-    documents = connection.execute(
-        f"select d.id, d.layout, d.context from {SCHEMA}.document d"
-        " where d.source = %s and d.partition_key = %s and ("
-        # ids rise with the position: the last record tells whether any of the document is left
-        f" select b.first_id + b.records - 1 from {SCHEMA}.raw_batch b where b.document_id = d.id"
-        " order by b.first_position desc limit 1"
-        ") > %s order by d.id",
-        (hold.source, hold.partition_key, after),
-    ).fetchall()
-    for document_id, layout, context in documents:
-        first = raw_batches.position_behind(connection, document_id, after) or 0
-        start: int | None = first // size * size
-        while start is not None:
-            records = raw_batches.between(connection, document_id, start, start + size)
-            if records:
-                yield StoredBatch(document_id, layout, context, records)
-            start = start + size if len(records) == size else None
-
-
-def _store_records(
-    connection: Connection, hold: Hold, document: Document, batch: Batch, profile: Mapping[str, Any] | None
-) -> dict[str, int]:
-    document_id, is_new = _open_document(connection, hold, document)
-    last = raw_batches.append(connection, document_id, batch.records)
-    if last is not None:
-        checkpoints.save_raw(connection, hold, last)
-    connection.execute(
-        f"update {SCHEMA}.document set profile = %(profile)s, record_count = %(records)s,"
-        " loaded_at = case when %(complete)s then now() end where id = %(id)s",
-        {
-            "id": document_id,
-            "complete": batch.complete,
-            "records": raw_batches.next_position(connection, document_id) if batch.complete else None,
-            "profile": Jsonb(profile) if profile else None,
-        },
-    )
-    return {
-        "documents": int(batch.complete),
-        "bytes": document.byte_count if is_new else 0,
-        "extracted": len(batch.records),
-    }
-
-
-def _open_document(connection: Connection, hold: Hold, document: Document) -> tuple[int, bool]:
-    """The row of a document under way, or a new one; and whether it is new."""
     row = connection.execute(
         f"select id, sha256, loaded_at, partition_key from {SCHEMA}.document"
         " where source = %s and location = %s order by id desc limit 1",
         (hold.source, document.location),
     ).fetchone()
+    records = part.batch.records
+    behind = records[-1].position + 1 if records else 0
+    profile = Jsonb(part.profile) if part.profile else None
     if row and row[2] is None and bytes(row[1]) == document.sha256 and row[3] == hold.partition_key:
-        return row[0], False
+        stored = raw_batches.next_position(connection, row[0])
+        connection.execute(
+            f"update {SCHEMA}.document set profile = %(profile)s, record_count = %(records)s,"
+            " loaded_at = case when %(complete)s then now() end where id = %(id)s",
+            {
+                "id": row[0],
+                "complete": part.batch.complete,
+                "records": max(stored, behind) if part.batch.complete else None,
+                "profile": profile,
+            },
+        )
+        return row[0], stored
     new = connection.execute(
         f"insert into {SCHEMA}.document (source, partition_key, run_id, location, context, layout, headers,"
-        " byte_count, sha256, fetched_at) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) returning id",
+        " byte_count, sha256, fetched_at, profile, record_count, loaded_at)"
+        " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, case when %s then now() end) returning id",
         (
             hold.source,
             hold.partition_key,
@@ -197,7 +192,10 @@ def _open_document(connection: Connection, hold: Hold, document: Document) -> tu
             document.byte_count,
             document.sha256,
             document.fetched_at,
+            profile,
+            behind if part.batch.complete else None,
+            part.batch.complete,
         ),
     ).fetchone()
     assert new is not None  # noqa: S101 - `returning` returns a row
-    return new[0], True
+    return new[0], 0

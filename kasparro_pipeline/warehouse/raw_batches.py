@@ -5,7 +5,7 @@ that: where a row ends is decided by its size alone, and no reader may depend on
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
 from kasparro_pipeline.extract.documents import RawRecord, Rows
@@ -23,20 +23,43 @@ MOST_BYTES = 2**20
 class StoredRecords:
     """Raw records as stored, in the order of their ids."""
 
-    raw_ids: list[int]
-    payloads: list[bytes]
+    document_ids: list[int] = field(default_factory=list)
+    raw_ids: list[int] = field(default_factory=list)
+    payloads: list[bytes] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.raw_ids)
 
-    def take(self, first_id: int, ends: Sequence[int], payloads: bytes, numbers: Sequence[int]) -> None:
+    def take(
+        self,
+        document_id: int,
+        first_id: int,
+        ends: Sequence[int],
+        payloads: bytes,
+        numbers: Sequence[int],
+    ) -> None:
         """Add some records of a row, by their 0-based numbers within it."""
+        self.document_ids.extend([document_id] * len(numbers))
         self.raw_ids.extend(first_id + number for number in numbers)
         self.payloads.extend(payloads[ends[number - 1] if number else 0 : ends[number]] for number in numbers)
 
 
-def append(connection: Connection, document_id: int, records: Sequence[RawRecord]) -> int | None:
-    """Store records of a document with new raw ids that rise in their order.
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The records of a document at the positions from `start` to before `stop`."""
+
+    document_id: int
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def append(connection: Connection, arrived: Sequence[tuple[int, int, Sequence[RawRecord]]]) -> int | None:
+    """Store records of documents with new raw ids that rise in their order.
+
+    `arrived` has the id of each document, how many records of it are stored, and those that came.
 
     Returns:
         The last raw id, or None without records.
@@ -45,27 +68,32 @@ def append(connection: Connection, document_id: int, records: Sequence[RawRecord
         RepeatedRecordError: the records do not all follow each other behind those that are stored. The table
             sees only where a row begins.
     """
-    if not records:
+    total = sum(len(records) for _, _, records in arrived)
+    if not total:
         return None
-    stored = next_position(connection, document_id)
-    positions, _ = _parts(records)
-    # those of a table rise by one
-    some = positions[:1] if isinstance(positions, range) else positions
-    for before, position in pairwise([stored - 1, *some]):
-        if position <= before:
-            raise RepeatedRecordError(f"document {document_id}: position {position} comes after {before}")
-    row = connection.execute(f"select {SCHEMA}.take_raw_ids(%s)", (len(records),)).fetchone()
+    row = connection.execute(f"select {SCHEMA}.take_raw_ids(%s)", (total,)).fetchone()
     assert row is not None  # noqa: S101 - a function returns a row
     first_id: int = row[0]
     columns = "first_id, document_id, first_position, records, ends, payloads"
     statement = f"copy {SCHEMA}.raw_batch ({columns}) from stdin (format binary)"
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         copy.set_types(["int8", "int8", "int4", "int4", "int4[]", "bytea"])
-        for position, payloads in rows_of(records):
-            ends = list(accumulate(map(len, payloads)))
-            copy.write_row((first_id, document_id, position, len(payloads), ends, b"".join(payloads)))
-            first_id += len(payloads)
+        for document_id, stored, records in arrived:
+            _require_order(document_id, stored, records)
+            for position, payloads in rows_of(records):
+                ends = list(accumulate(map(len, payloads)))
+                copy.write_row((first_id, document_id, position, len(payloads), ends, b"".join(payloads)))
+                first_id += len(payloads)
     return first_id - 1
+
+
+def _require_order(document_id: int, stored: int, records: Sequence[RawRecord]) -> None:
+    positions, _ = _parts(records)
+    # those of a table rise by one
+    some = positions[:1] if isinstance(positions, range) else positions
+    for before, position in pairwise([stored - 1, *some]):
+        if position <= before:
+            raise RepeatedRecordError(f"document {document_id}: position {position} comes after {before}")
 
 
 def rows_of(records: Sequence[RawRecord]) -> Iterator[tuple[int, Sequence[bytes]]]:
@@ -96,21 +124,30 @@ def _parts(records: Sequence[RawRecord]) -> tuple[Sequence[int], Sequence[bytes]
     return [record.position for record in records], [record.payload for record in records]
 
 
-def between(connection: Connection, document_id: int, start: int, stop: int) -> StoredRecords:
-    """The records of a document at the positions from `start` to before `stop`, in order."""
-    rows = connection.execute(
-        f"select first_id, first_position, ends, payloads from {SCHEMA}.raw_batch"
-        " where document_id = %(document)s and first_position < %(stop)s and first_position >= coalesce("
-        # the row that `start` lies in
-        f" (select max(first_position) from {SCHEMA}.raw_batch"
-        " where document_id = %(document)s and first_position <= %(start)s), 0) order by first_position",
-        {"document": document_id, "start": start, "stop": stop},
-        binary=True,
-    ).fetchall()
-    found = StoredRecords([], [])
-    for first_id, first_position, ends, payloads in rows:
-        numbers = range(max(start - first_position, 0), min(stop - first_position, len(ends)))
-        found.take(first_id, ends, payloads, numbers)
+def read(connection: Connection, pieces: Sequence[Piece]) -> StoredRecords:
+    """The records of some pieces of documents, in their order."""
+    found = StoredRecords()
+    with connection.cursor() as cursor:
+        rows = cursor.execute(
+            "select p.document_id, p.start, p.stop, b.first_id, b.first_position, b.ends, b.payloads"
+            " from unnest(%(documents)s::bigint[], %(starts)s::int[], %(stops)s::int[])"
+            " with ordinality as p (document_id, start, stop, number)"
+            f" join {SCHEMA}.raw_batch b on b.document_id = p.document_id and b.first_position < p.stop"
+            " and b.first_position >= coalesce("
+            # the row that `start` lies in
+            f" (select max(first_position) from {SCHEMA}.raw_batch"
+            " where document_id = p.document_id and first_position <= p.start), 0)"
+            " order by p.number, b.first_position",
+            {
+                "documents": [piece.document_id for piece in pieces],
+                "starts": [piece.start for piece in pieces],
+                "stops": [piece.stop for piece in pieces],
+            },
+            binary=True,
+        )
+        for document_id, start, stop, first_id, first_position, ends, payloads in rows:
+            numbers = range(max(start - first_position, 0), min(stop - first_position, len(ends)))
+            found.take(document_id, first_id, ends, payloads, numbers)
     return found
 
 
@@ -122,14 +159,3 @@ def next_position(connection: Connection, document_id: int) -> int:
         (document_id,),
     ).fetchone()
     return row[0] if row else 0
-
-
-def position_behind(connection: Connection, document_id: int, raw_id: int) -> int | None:
-    """The position of a document's first record whose raw id is larger; None if there is none."""
-    row = connection.execute(
-        f"select first_position + greatest(%(id)s::bigint + 1 - first_id, 0)::int from {SCHEMA}.raw_batch"
-        " where document_id = %(document)s and first_id + records > %(id)s::bigint + 1"
-        " order by first_position limit 1",
-        {"document": document_id, "id": raw_id},
-    ).fetchone()
-    return row[0] if row else None

@@ -9,8 +9,8 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
-from kasparro_pipeline.warehouse.raw import StoredBatch
 from kasparro_pipeline.warehouse.raw_batches import StoredRecords
+from kasparro_pipeline.warehouse.raw_reader import StoredBatch
 from kasparro_pipeline.warehouse.tables import SCHEMA
 
 EXAMPLES = 20
@@ -70,13 +70,13 @@ def batches(connection: Connection, hold: Hold, *, size: int) -> Iterator[Stored
     for document_id, layout, context in documents:
         after = 0
         while records := _next_records(connection, document_id, after, size):
-            yield StoredBatch(document_id, layout, context, records)
+            yield StoredBatch(layout, context, records)
             after = records.raw_ids[-1]
 
 
 def _next_records(connection: Connection, document_id: int, after: int, size: int) -> StoredRecords:
     """The next rejected records of a document behind raw id `after`, as received."""
-    found = StoredRecords([], [])
+    found = StoredRecords()
     with connection.cursor() as cursor:
         # One row at a time: a few rejected records may lie far apart, in rows of a megabyte each
         for first_id, ends, payloads, numbers in cursor.stream(
@@ -92,5 +92,5 @@ def _next_records(connection: Connection, document_id: int, after: int, size: in
             {"document": document_id, "after": after, "size": size},
             binary=True,
         ):
-            found.take(first_id, ends, payloads, numbers)
+            found.take(document_id, first_id, ends, payloads, numbers)
     return found

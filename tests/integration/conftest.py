@@ -109,7 +109,7 @@ class Pipeline:
 def add_raw(connection: psycopg.Connection[Any], document_id: int, *payloads: bytes) -> int:
     """Store raw records of a document that has none; the raw id of the last one."""
     records = [RawRecord(position, payload, None) for position, payload in enumerate(payloads)]
-    last = raw_batches.append(connection, document_id, records)
+    last = raw_batches.append(connection, [(document_id, 0, records)])
     assert last is not None
     return last
 

@@ -221,14 +221,15 @@ def test_counting_is_a_sign_of_life(warehouse: Connection) -> None:
         assert warehouse.execute(fresh).fetchall() == [(True,)]
 
 
-def test_a_run_lives_while_one_of_its_checks_does_and_a_moment_longer(
+def test_a_run_lives_while_one_of_its_sessions_does_and_a_moment_longer(
     warehouse: Connection, another: Connection
 ) -> None:
     hold = ledger.begin(another, "it", "2026-01-01", "run")
-    with ledger.attending(warehouse, "run"):
-        another.close()
-        age(warehouse, 3600)
-        assert ledger.close_lost(warehouse) == []
+    ledger.attend(warehouse, "run")
+    another.close()
+    age(warehouse, 3600)
+    assert ledger.close_lost(warehouse) == []
+    ledger.show_life(warehouse, "run")
     warehouse.execute("select pg_advisory_unlock_all()")
     assert ledger.close_lost(warehouse) == []
     ledger.close(warehouse, hold)

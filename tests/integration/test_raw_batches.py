@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kasparro_pipeline.extract.documents import Batch, Document, RawRecord
-from kasparro_pipeline.warehouse import drift, ledger, migrate, raw, raw_batches, rejected
+from kasparro_pipeline.warehouse import drift, ledger, migrate, raw, raw_batches, raw_reader, rejected
 from kasparro_pipeline.warehouse.errors import RepeatedRecordError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def document_of(connection: Connection, hold: Hold) -> int:
     return int(row[0])
 
 
-def records_of(read: list[raw.StoredBatch]) -> list[tuple[int, bytes]]:
+def records_of(read: list[raw_reader.StoredBatch]) -> list[tuple[int, bytes]]:
     return [
         pair for one in read for pair in zip(one.records.raw_ids, one.records.payloads, strict=True)
     ]  # fmt: skip
@@ -112,7 +112,7 @@ def test_p1_p7_every_reader_sees_each_record_byte_for_byte_wherever_rows_end(
     assert ids == sorted(set(ids))
 
     after = data.draw(st.sampled_from([0, *ids]))
-    read = list(raw.batches(warehouse, hold, after=after, size=size))
+    read = list(raw_reader.batches(warehouse, hold, after=after, size=size))
     first = (
         sum(raw_id <= after for raw_id in ids) // size * size if after != max(ids, default=0) else len(ids)
     )

@@ -191,6 +191,6 @@ def test_what_is_plainly_right_is_not_judged_by_itself(monkeypatch: pytest.Monke
 
     monkeypatch.setattr("kasparro_pipeline.contract.judging.compile_validator", lambda _: validate)
     records = [{"id": str(n), "title": "a", "amount": Decimal(n), "n": "%"} for n in range(9)]
-    records[4]["title"] = None  # type: ignore[assignment]
+    records[4]["title"] = None
     assert len(compile_judge(contract)(records, {}).kept) == 8
     assert judged_alone == [records[4]]

@@ -1,0 +1,58 @@
+"""Reads a partition's raw records again, in the batches that validation takes. What they say is not read."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kasparro_pipeline.warehouse import raw_batches
+from kasparro_pipeline.warehouse.ledger import Connection, Hold
+from kasparro_pipeline.warehouse.raw_batches import Piece, StoredRecords
+from kasparro_pipeline.warehouse.tables import SCHEMA
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBatch:
+    """Raw records of a partition, in order, with what is needed to read them, alike for their documents."""
+
+    layout: Mapping[str, Any]
+    context: Mapping[str, Any]
+    records: StoredRecords
+
+
+def batches(connection: Connection, hold: Hold, *, after: int, size: int) -> Iterator[StoredBatch]:
+    """The partition's raw records behind raw id `after`, in order of arrival, at most `size` at a time.
+
+    A document is cut at multiples of `size` positions wherever its reading starts, so that the same records
+    fall into the same batch each time: which of two with one key wins is decided within it. Small documents
+    that follow each other share a batch.
+    """
+    pieces: list[Piece] = []
+    alike: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
+    for layout, context, piece in _pieces(connection, hold, after, size):
+        if pieces and (alike != (layout, context) or sum(map(len, pieces)) + len(piece) > size):
+            yield StoredBatch(*alike, raw_batches.read(connection, pieces))
+            pieces = []
+        pieces.append(piece)
+        alike = layout, context
+    if pieces:
+        yield StoredBatch(*alike, raw_batches.read(connection, pieces))
+
+
+def _pieces(
+    connection: Connection, hold: Hold, after: int, size: int
+) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any], Piece]]:
+    """The documents of the partition that are not taken up yet, cut."""
+    documents: Sequence[tuple[Any, ...]] = connection.execute(
+        "select d.layout, d.context, d.id, left_over.start, left_over.stop"
+        f" from {SCHEMA}.document d cross join lateral ("
+        # ids rise with the position
+        " select min(first_position + greatest(%(after)s::bigint + 1 - first_id, 0)::int) as start,"
+        f" max(first_position + records) as stop from {SCHEMA}.raw_batch"
+        " where document_id = d.id and first_id + records > %(after)s::bigint + 1) left_over"
+        " where d.source = %(source)s and d.partition_key = %(partition_key)s"
+        " and left_over.stop is not null order by d.id",
+        {"source": hold.source, "partition_key": hold.partition_key, "after": after},
+    ).fetchall()
+    for layout, context, document_id, first, behind in documents:
+        for start in range(first // size * size, behind, size):
+            yield layout, context, Piece(document_id, start, min(start + size, behind))
