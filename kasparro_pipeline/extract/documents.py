@@ -71,8 +71,8 @@ class Batch:
     """Records of one document that are stored in one transaction, with the cursor that then holds.
 
     `document` is None where the upstream said that nothing changed. `complete` says that the document's last
-    record is in this batch. `done` says that nothing more comes after it. `more_is_there`: the next one can be
-    had at once, so the two may be stored together.
+    record is in this batch. `done` says that nothing more comes after it. `more_is_there`: the next one can
+    be had at once, so the two may be stored together.
     """
 
     document: Document | None

@@ -71,6 +71,16 @@ cross join lateral (
 ) whole
 cross join lateral generate_series(1, whole.records) number
 """
+# The view would unpack the whole table to find one record by its id
+RAW_PAYLOAD = """
+create function kasparro.raw_payload(raw_id bigint) returns bytea language sql stable as $$
+    select substring(b.payloads from coalesce(b.ends[number - 1], 0) + 1
+        for b.ends[number] - coalesce(b.ends[number - 1], 0))
+    from (select * from kasparro.raw_batch where first_id <= raw_id order by first_id desc limit 1) b
+    cross join lateral (select (raw_id - b.first_id)::integer + 1 as number) place
+    where raw_id < b.first_id + b.records
+$$
+"""
 
 
 def upgrade() -> None:
@@ -120,6 +130,7 @@ def upgrade() -> None:
     op.drop_table("raw_row", schema="kasparro")
     op.execute(TAKE_RAW_IDS)
     op.execute(RAW_RECORD)
+    op.execute(RAW_PAYLOAD)
 
 
 def downgrade() -> None:
@@ -148,5 +159,6 @@ def downgrade() -> None:
     )
     op.execute("select setval('kasparro.raw_record_id_seq', last_value, is_called) from kasparro.raw_id_seq")
     op.execute("drop view kasparro.raw_unpacked")
+    op.execute("drop function kasparro.raw_payload")
     op.execute("drop function kasparro.take_raw_ids")
     op.drop_table("raw_batch", schema="kasparro")
