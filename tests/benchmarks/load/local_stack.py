@@ -26,6 +26,8 @@ RECORDS = 10
 PATIENCE = 1800
 """Seconds: thirty runs one after the other take some minutes."""
 REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": "kasparro"}
+_POLL = 0.5
+"""Seconds. Seldom, for it costs what is measured; when a run began and ended, it says itself."""
 DONE = {"SUCCESS", "FAILURE", "CANCELED"}
 
 ADD_PARTITION = """
@@ -87,7 +89,7 @@ class LocalStack:
             runs: list[dict[str, Any]] = self._ask(RUNS, {"filter": selection}, "runsOrError")["results"]
             if len(runs) == count and all(run["status"] in DONE for run in runs):
                 break
-            time.sleep(0.2)
+            time.sleep(_POLL)
         else:
             raise RuntimeError(f"the runs did not end; {self.log} says more")
         if any(run["status"] != "SUCCESS" for run in runs):

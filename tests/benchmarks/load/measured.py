@@ -65,7 +65,12 @@ def _measured(
             text=True,
         )
         with _sampled(postgres, process.pid) as peak:
-            output, errors = process.communicate()
+            try:
+                output, errors = process.communicate()
+            except BaseException:  # Ctrl-C: nothing is left running
+                process.kill()
+                process.wait()
+                raise
     if process.returncode != 0:
         raise MeasurementFailedError(f"{module}: {(errors or output).strip()[-800:]}")
     figures: dict[str, float] = json.loads(output.strip().splitlines()[-1])
