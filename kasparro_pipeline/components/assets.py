@@ -4,6 +4,8 @@ What a step does is in `steps`; which checks follow is in `checks`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -34,7 +36,8 @@ DESCRIPTIONS = {
 def build_assets(source: Source) -> list[dg.AssetsDefinition]:
     """The assets raw → validated → unified of a source, one partition a run."""
 
-    def raw(connection: Connection, hold: Hold, context: dg.AssetExecutionContext) -> None:
+    def raw(work: Work) -> None:
+        connection, hold, context = work.connection, work.hold, work.context
         extraction = source.extract(connection, hold, launched_on(context))
         try:
             steps.extract_to_raw(
@@ -43,17 +46,19 @@ def build_assets(source: Source) -> list[dg.AssetsDefinition]:
                 extraction.batches,
                 incremental=extraction.incremental,
                 lookback_window=extraction.lookback_window,
+                one_document=extraction.one_document,
             )
         except PermanentUpstreamError:
             # going on at the same place would meet the same: the next run begins anew
             checkpoints.forget_progress(connection, hold)
             raise
 
-    def validated(connection: Connection, hold: Hold, context: dg.AssetExecutionContext) -> None:
-        steps.validate_raw(connection, hold, source.contract, whole=not _runs(context, source, "raw"))
+    def validated(work: Work) -> None:
+        whole = not _runs(work.context, source, "raw")
+        steps.validate_raw(work.connection, work.hold, source.contract, whole=whole, another=work.another)
 
-    def merged(connection: Connection, hold: Hold, context: dg.AssetExecutionContext) -> None:
-        steps.merge_validated(connection, hold, whole=not _runs(context, source, "validated"))
+    def merged(work: Work) -> None:
+        steps.merge_validated(work.connection, work.hold, whole=not _runs(work.context, source, "validated"))
 
     checks = checks_of(source)
     return [
@@ -63,7 +68,18 @@ def build_assets(source: Source) -> list[dg.AssetsDefinition]:
     ]
 
 
-Step = Callable[[Connection, Hold, dg.AssetExecutionContext], None]
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a step works with."""
+
+    connection: Connection
+    hold: Hold
+    context: dg.AssetExecutionContext
+    another: Callable[[], AbstractContextManager[Connection]]
+    """Opens another connection."""
+
+
+Step = Callable[[Work], None]
 
 
 def _asset(
@@ -103,9 +119,8 @@ def _asset(
             hold,
         ):
             before = ledger.counts_of(connection, hold)
-            step(connection, hold, context)
-            after_all = ledger.counts_of(connection, hold)
-            look = Look(connection, hold, has_news=before != after_all)
+            step(Work(connection, hold, context, warehouse.connect))
+            look = Look(connection, hold, has_news=before != ledger.counts_of(connection, hold))
             results = [one.judge(look) for one in checks]
             metadata = _metadata(connection, source, layer, hold)
             if layer == "validated":

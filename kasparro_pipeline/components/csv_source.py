@@ -62,7 +62,7 @@ class _Csv(Source):
 
         request = Request(today=launched_on, known=known, partial=partial)
         batches = csv_files.extract(self.spec, hold.partition_key, request)
-        return Extraction(batches, incremental=False)
+        return Extraction(batches, incremental=False, one_document=True)
 
     def news(self, connection: Connection) -> Iterator[tuple[str, str]]:
         """The files that are not wholly unified as they are now, each with a key for its run."""

@@ -25,6 +25,8 @@ class Extraction:
     incremental: bool
     """Whether the last cursor is where the source's next extraction starts."""
     lookback_window: timedelta | None = None
+    one_document: bool = False
+    """Whether all batches are of one document, and ask the warehouse nothing behind the first of them."""
 
 
 class Source(ABC):

@@ -4,11 +4,15 @@ They join extract, contract and warehouse; each row passes through once. What Da
 metadata, retries) belongs to `assets`.
 """
 
+import gc
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 
+from kasparro_pipeline.components.ahead import ahead
 from kasparro_pipeline.contract.judging import Judge, Judged, compile_judge
 from kasparro_pipeline.contract.profile import Profile
 from kasparro_pipeline.contract.spec import Contract
@@ -34,7 +38,9 @@ from kasparro_pipeline.warehouse.raw_reader import StoredBatch
 from kasparro_pipeline.warehouse.validated import RejectedRecord, ValidatedRecords
 
 BATCH_SIZE = 20_000
-"""Records that are validated or merged in one transaction."""
+"""Records that are validated in one transaction."""
+MERGE_SIZE = 1_000_000
+"""Records that are merged in one transaction: of equal keys among them only one is written."""
 STORED_TOGETHER = 5_000
 """Records of small documents that are stored in one transaction, if they are there at once."""
 NAMED = 5
@@ -43,6 +49,19 @@ NAMED = 5
 logger = logging.getLogger(__name__)
 
 
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without Python's search for garbage in cycles: records make none, and it walks through all of them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@_no_collection()
 def extract_to_raw(
     connection: Connection,
     hold: Hold,
@@ -50,47 +69,64 @@ def extract_to_raw(
     *,
     incremental: bool,
     lookback_window: timedelta | None = None,
+    one_document: bool = False,
 ) -> None:
     """Store every batch as it comes (P1, P4).
 
     `incremental` says that the last batch's cursor is the source's own, where the next extraction starts.
+    `one_document`: all batches are of one document, and asking for the next one asks the warehouse nothing.
     """
-    location, profile = None, Profile()
-    parts: list[Part] = []
-
-    def store() -> None:
-        together, parts[:] = list(parts), []
-        last = together[-1].batch
-        counts = raw.store_together(
-            connection,
-            hold,
-            together,
-            source_cursor=last.cursor if last.done and incremental else None,
-            lookback_window=lookback_window,
-        )
-        documents = [part.batch.document for part in together]
-        logger.info(
-            "%s: %s",
-            _named(document.location if document else "not modified" for document in documents),
-            ", ".join(f"{name} {count}" for name, count in counts.items() if count) or "nothing new",
-        )
-
+    parts = _parts(connection, hold, batches)
+    together: list[Part] = []
     try:
-        for batch in batches:
-            if batch.document is not None and batch.document.location != location:
-                location = batch.document.location
-                partial = raw.partial_document(connection, hold.source, location)
-                resumed = partial is not None and partial.sha256 == batch.document.sha256
-                profile = Profile.of([(0, partial.profile)]) if partial is not None and resumed else Profile()
-                profile.text_only = batch.document.layout["format"] != "json"
-            _observe(profile, batch.records)
-            parts.append(Part(batch, profile.as_json()))
-            if not batch.more_is_there or sum(len(part.batch.records) for part in parts) >= STORED_TOGETHER:
-                store()
+        for part in ahead(parts) if one_document else parts:
+            together.append(part)
+            waiting = sum(len(one.batch.records) for one in together)
+            if not part.batch.more_is_there or waiting >= STORED_TOGETHER:
+                storing, together = together, []
+                _store(connection, hold, storing, incremental=incremental, lookback_window=lookback_window)
     except Exception:
-        if parts:
-            store()  # what was received before the upstream failed
+        if together:  # received whole before the upstream failed
+            _store(connection, hold, together, incremental=incremental, lookback_window=lookback_window)
         raise
+
+
+def _parts(connection: Connection, hold: Hold, batches: Iterable[Batch]) -> Iterator[Part]:
+    """The batches with the profiles of their documents so far."""
+    location, profile = None, Profile()
+    for batch in batches:
+        if batch.document is not None and batch.document.location != location:
+            location = batch.document.location
+            partial = raw.partial_document(connection, hold.source, location)
+            resumed = partial is not None and partial.sha256 == batch.document.sha256
+            profile = Profile.of([(0, partial.profile)]) if partial is not None and resumed else Profile()
+            profile.text_only = batch.document.layout["format"] != "json"
+        _observe(profile, batch.records)
+        yield Part(batch, profile.as_json())
+
+
+def _store(
+    connection: Connection,
+    hold: Hold,
+    parts: Sequence[Part],
+    *,
+    incremental: bool,
+    lookback_window: timedelta | None,
+) -> None:
+    last = parts[-1].batch
+    counts = raw.store_together(
+        connection,
+        hold,
+        parts,
+        source_cursor=last.cursor if last.done and incremental else None,
+        lookback_window=lookback_window,
+    )
+    documents = [part.batch.document for part in parts]
+    logger.info(
+        "%s: %s",
+        _named(document.location if document else "not modified" for document in documents),
+        ", ".join(f"{name} {count}" for name, count in counts.items() if count) or "nothing new",
+    )
 
 
 def _observe(profile: Profile, found: Sequence[RawRecord]) -> None:
@@ -100,29 +136,40 @@ def _observe(profile: Profile, found: Sequence[RawRecord]) -> None:
         profile.observe([record.value for record in found], [record.position for record in found])
 
 
-def validate_raw(connection: Connection, hold: Hold, contract: Contract, *, whole: bool) -> None:
+@_no_collection()
+def validate_raw(
+    connection: Connection,
+    hold: Hold,
+    contract: Contract,
+    *,
+    whole: bool,
+    another: Callable[[], AbstractContextManager[Connection]] | None = None,
+) -> None:
     """Give each raw record of the partition its outcome (P2).
 
-    Takes up what has none yet; all of it if `whole`, or if the contract changed since.
+    Takes up what has none yet; all of it if `whole`, or if the contract changed since. Where there are many,
+    and `another` connection to be had, the next ones are read and judged while the outcomes of others are
+    stored.
     """
     version = _register(connection, hold, contract)
     progress = checkpoints.progress(connection, hold)
     if whole or progress.contract_version not in (None, version.number):
         checkpoints.restart(connection, hold)
         progress = checkpoints.progress(connection, hold)
-    judge = compile_judge(contract)
-    for batch in raw_reader.batches(connection, hold, after=progress.validated_through, size=BATCH_SIZE):
-        kept, refused = _judge(batch, judge)
-        counts = validated.store(
-            connection,
-            hold,
-            version,
-            contract.kind,
-            kept,
-            refused,
-            through=batch.records.raw_ids[-1],
-        )
-        _log(batch, counts)
+    after, judge = progress.validated_through, compile_judge(contract)
+
+    def judged(reader: Connection) -> Iterator[tuple[StoredBatch, ValidatedRecords, list[RejectedRecord]]]:
+        for batch in raw_reader.batches(reader, hold, after=after, size=BATCH_SIZE):
+            yield batch, *_judge(batch, judge)
+
+    with ExitStack() as stack:
+        found = judged(connection)
+        if another and raw_reader.count(connection, hold, after=after) > BATCH_SIZE:
+            found = ahead(judged(stack.enter_context(another())))
+        for batch, kept, refused in found:
+            through = batch.records.raw_ids[-1]
+            counts = validated.store(connection, hold, version, contract.kind, kept, refused, through=through)
+            _log(batch, counts)
 
 
 def merge_validated(connection: Connection, hold: Hold, *, whole: bool) -> None:
@@ -134,7 +181,7 @@ def merge_validated(connection: Connection, hold: Hold, *, whole: bool) -> None:
     filling.repair(connection)
     through: int | None = unified.fill(connection, hold, after=start) or start
     while through is not None:
-        through = unified.merge_next(connection, hold, after=through, size=BATCH_SIZE)
+        through = unified.merge_next(connection, hold, after=through, size=MERGE_SIZE)
     if progress.unified_contract_version != progress.contract_version and (
         progress.unified_contract_version is not None or contracts.has_changed(connection, hold.source)
     ):
@@ -142,6 +189,7 @@ def merge_validated(connection: Connection, hold: Hold, *, whole: bool) -> None:
     checkpoints.finish_unified(connection, hold, progress.contract_version)
 
 
+@_no_collection()
 def replay_rejected(connection: Connection, hold: Hold, contract: Contract) -> None:
     """Validate the partition's rejected records again, under the present contract, and merge what passes.
 
@@ -218,12 +266,20 @@ def _judge(batch: StoredBatch, judge: Judge) -> tuple[ValidatedRecords, list[Rej
 
 def _superseded(documents: Sequence[int], raw_ids: Sequence[int], judged: Judged) -> Sequence[int | None]:
     """Of each record the one that replaces it: of equal keys in one document and batch one wins."""
-    keys = list(zip(documents, judged.source_ids, strict=True))
+    one = len(set(documents)) <= 1
+    keys: Sequence[Hashable] = (
+        judged.source_ids if one else list(zip(documents, judged.source_ids, strict=True))
+    )
     if len(set(keys)) == len(keys):
         return (None,) * len(keys)
+    repeated = {key for key, count in Counter(keys).items() if count > 1}
     versions = judged.versions or [NO_VERSION] * len(keys)
-    winner = winners(zip(raw_ids, keys, versions, strict=True))
-    return [None if winner[key] == raw_id else winner[key] for raw_id, key in zip(raw_ids, keys, strict=True)]
+    candidates = zip(raw_ids, keys, versions, strict=True)
+    winner = winners(candidate for candidate in candidates if candidate[1] in repeated)
+    return [
+        None if winner.get(key, raw_id) == raw_id else winner[key]
+        for raw_id, key in zip(raw_ids, keys, strict=True)
+    ]
 
 
 def _log(batch: StoredBatch, counts: Mapping[str, int]) -> None:

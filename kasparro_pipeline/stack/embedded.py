@@ -40,7 +40,13 @@ unix_socket_directories = '{socket_folder}'
 unix_socket_permissions = 0700
 max_connections = 200
 shared_buffers = {buffers}MB
-max_wal_size = 2GB
+# A load writes in bursts: fewer checkpoints, so that fewer pages go to the log whole
+max_wal_size = 4GB
+checkpoint_timeout = 15min
+# Nobody replicates this server. An index that is built is then written and synced once, not logged besides
+wal_level = minimal
+max_wal_senders = 0
+# Every commit is safe on the disk before it is reported: fsync, synchronous_commit, full_page_writes stay on
 timezone = 'UTC'
 log_timezone = 'UTC'
 """

@@ -45,33 +45,42 @@ def account(
     found = Accounting(raw, validated - superseded, superseded, rejected, [], [])
     if not one_by_one and raw == validated + rejected:
         return found
-    row = connection.execute(
-        f"""
-        with document as (
-            select id from {SCHEMA}.document where source = %(source)s and partition_key = %(key)s
-        ),
-        outcome as (
-            select unnest(raw_id) as id from {SCHEMA}.validated_batch
-            where source = %(source)s and partition_key = %(key)s
-            union all select x.raw_id from document d
-            join {SCHEMA}.rejected_record x on x.document_id = d.id
-        ),
-        compared as (
-            select coalesce(r.id, o.id) as id, r.id is not null as is_raw, count(o.id) as outcomes
-            from (
-                select generate_series(b.first_id, b.first_id + b.records - 1) as id
-                from document d join {SCHEMA}.raw_batch b on b.document_id = d.id
-            ) r full join outcome o using (id)
-            group by 1, 2 having count(o.id) <> 1 and r.id is not null
-        )
-        select (array_agg(id order by id) filter (where outcomes = 0))[:{SAMPLE}],
-            (array_agg(id order by id) filter (where outcomes > 1))[:{SAMPLE}]
-        from compared
-        """,
-        {"source": source, "key": partition_key},
-    ).fetchone()
+    ids = {"source": source, "key": partition_key}
+    row = connection.execute(f"{_IDS} {_COMPARISON}", ids).fetchone()
+    if raw == validated + rejected and row == (raw, raw):
+        return found
+    row = connection.execute(f"{_IDS} {_DIFFERENCES}", ids).fetchone()
     assert row is not None  # noqa: S101 - an aggregate returns one row
     return replace(found, without_outcome=row[0] or [], with_two_outcomes=row[1] or [])
+
+
+_IDS = f"""
+with document as (
+    select id from {SCHEMA}.document where source = %(source)s and partition_key = %(key)s
+),
+outcome as (
+    select unnest(raw_id) as id from {SCHEMA}.validated_batch
+    where source = %(source)s and partition_key = %(key)s
+    union all select x.raw_id from document d join {SCHEMA}.rejected_record x on x.document_id = d.id
+)"""
+# As many different ids as there are raw records, all of them among the raw ones: each has one outcome
+_COMPARISON = f""",
+stored as (
+    select range_agg(int8range(b.first_id, b.first_id + b.records)) as ids
+    from document d join {SCHEMA}.raw_batch b on b.document_id = d.id
+)
+select count(distinct id), count(*) filter (where stored.ids @> id) from outcome left join stored on true"""
+_DIFFERENCES = f""",
+compared as (
+    select r.id, count(o.id) as outcomes
+    from document d join {SCHEMA}.raw_batch b on b.document_id = d.id
+    cross join generate_series(b.first_id, b.first_id + b.records - 1) as r (id)
+    left join outcome o using (id)
+    group by r.id having count(o.id) <> 1
+)
+select (array_agg(id order by id) filter (where outcomes = 0))[:{SAMPLE}],
+    (array_agg(id order by id) filter (where outcomes > 1))[:{SAMPLE}]
+from compared"""
 
 
 def _numbers(connection: Connection, source: str, partition_key: str) -> tuple[int, int, int, int]:

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
+from kasparro_pipeline.warehouse import unified
 from kasparro_pipeline.warehouse.ledger import Connection
 from kasparro_pipeline.warehouse.tables import SCHEMA
 from kasparro_pipeline.warehouse.validated_tables import unpacked
@@ -23,11 +24,19 @@ class Orphans:
         return sum(asdict(self).values())
 
 
+def _records(connection: Connection, source: str, partition_key: str) -> int:
+    row = connection.execute(
+        f"select coalesce(sum(records), 0)::bigint from {SCHEMA}.validated_batch"
+        " where source = %s and partition_key = %s",
+        (source, partition_key),
+    ).fetchone()
+    return row[0] if row else 0
+
+
 def of_partition(connection: Connection, source: str, partition_key: str) -> Orphans:
     """Look for orphans of a partition: each record against the ids that are there, and by keys."""
     with connection.transaction():
-        # Many keys at once: one pass over the table instead of a look-up for each
-        connection.execute("set local work_mem = '64MB'")
+        unified.prepare(connection, _records(connection, source, partition_key))
         row = connection.execute(
             f"""
             with part as (

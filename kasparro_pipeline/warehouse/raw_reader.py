@@ -38,6 +38,17 @@ def batches(connection: Connection, hold: Hold, *, after: int, size: int) -> Ite
         yield StoredBatch(*alike, raw_batches.read(connection, pieces))
 
 
+def count(connection: Connection, hold: Hold, *, after: int) -> int:
+    """How many raw records the partition has behind raw id `after`, about: whole rows are counted."""
+    row = connection.execute(
+        f"select coalesce(sum(b.records), 0)::bigint from {SCHEMA}.document d"
+        f" join {SCHEMA}.raw_batch b on b.document_id = d.id"
+        " where d.source = %s and d.partition_key = %s and b.first_id + b.records > %s::bigint + 1",
+        (hold.source, hold.partition_key, after),
+    ).fetchone()
+    return row[0] if row else 0
+
+
 def _pieces(
     connection: Connection, hold: Hold, after: int, size: int
 ) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any], Piece]]:

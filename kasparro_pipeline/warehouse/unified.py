@@ -16,6 +16,8 @@ from kasparro_pipeline.warehouse.ledger import Connection, Hold
 from kasparro_pipeline.warehouse.tables import CONTENT_COLUMNS, SCHEMA
 from kasparro_pipeline.warehouse.validated_tables import ARRAYS, DEFAULTS, unpacked
 
+A_PASS = 20
+"""Rows of the table that a pass over it reads in the time of one look-up by key, roughly."""
 _COLUMNS = ("source", "source_id", *CONTENT_COLUMNS, "epoch", "version", "content_hash", "raw_id", "run_id")
 
 _MERGE = """
@@ -190,9 +192,10 @@ def merge_next(connection: Connection, hold: Hold, *, after: int, size: int) -> 
     with connection.transaction():
         filling.share(connection)
         ledger.require_hold(connection, hold)
-        through = _end_of_next(connection, hold, after, size)
+        through, records = _end_of_next(connection, hold, after, size)
         if through is None:
             return None
+        prepare(connection, records)
         _merge(connection, hold, _MERGE_RANGE, after=after, through=through)
         checkpoints.save_unified(connection, hold, through)
     return through
@@ -285,22 +288,35 @@ def withdraw_invalid(connection: Connection, hold: Hold) -> None:
         ledger.add_counts(connection, hold, {"updated": row[0], "deleted": row[1]})
 
 
-def _end_of_next(connection: Connection, hold: Hold, after: int, size: int) -> int | None:
-    """The last raw id of the next batches; None without any."""
+def _end_of_next(connection: Connection, hold: Hold, after: int, size: int) -> tuple[int | None, int]:
+    """The last raw id of the next batches, None without any; and how many records these have."""
     row = connection.execute(
-        "select min(last_raw_id) filter (where so_far >= %(size)s), max(last_raw_id) from ("
+        "select last_raw_id, so_far from ("
         " select last_raw_id, sum(records) over (order by last_raw_id, first_raw_id) as so_far"
         f" from {SCHEMA}.validated_batch"
         " where source = %(source)s and partition_key = %(partition_key)s and last_raw_id > %(after)s"
-        ") b",
+        ") b order by so_far < %(size)s, abs(so_far - %(size)s) limit 1",
         {"source": hold.source, "partition_key": hold.partition_key, "after": after, "size": size},
     ).fetchone()
-    return (row[0] or row[1]) if row else None
+    return row or (None, 0)
+
+
+def prepare(connection: Connection, records: int) -> None:
+    """Let the planner know what it cannot: how many records are in a batch.
+
+    Of few, each is looked up by its key; beside many, one pass over the table costs less.
+    """
+    connection.execute("set local work_mem = '64MB'")
+    connection.execute(
+        "select set_config('enable_nestloop', 'off', true) from pg_class"
+        f" where oid = '{SCHEMA}.unified_record'::regclass and reltuples < %s",
+        (records * A_PASS,),
+    )
 
 
 def count(connection: Connection, source: str) -> int:
-    """Unified records of a source that are not deleted."""
+    """Unified records of a source that are not deleted, as the triggers on the table count them."""
     row = connection.execute(
-        f"select count(*) from {SCHEMA}.unified_record where source = %s and deleted_at is null", (source,)
+        f"select coalesce(sum(records), 0)::bigint from {SCHEMA}.data_version where source = %s", (source,)
     ).fetchone()
     return row[0] if row else 0

@@ -176,23 +176,20 @@ def _array_unless(default: str | None, texts: Texts, length: int) -> str | None:
 
 def _array(texts: Texts) -> str:
     """Texts as PostgreSQL writes an array of them."""
+    # No text holds NUL, so it can stand between them while quotes are escaped in all of them at once
+    joined = "\x00".join([text or "" for text in texts] if None in texts else texts)  # type: ignore[arg-type]
+    if '"' in joined or "\\" in joined:
+        joined = joined.replace("\\", "\\\\").replace('"', '\\"')
     if None not in texts:
-        joined = '","'.join(texts)  # type: ignore[arg-type]
-        # the quotes are those between the texts alone
-        if "\\" not in joined and joined.count('"') == 2 * (len(texts) - 1):
-            return f'{{"{joined}"}}'
-    return "{" + ",".join(map(_element, texts)) + "}"
-
-
-def _element(text: str | None) -> str:
-    if text is None:
-        return "NULL"
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+        quoted = joined.replace("\x00", '","')
+        return f'{{"{quoted}"}}'
+    escaped = zip(texts, joined.split("\x00"), strict=True)
+    return "{" + ",".join(["NULL" if text is None else f'"{one}"' for text, one in escaped]) + "}"
 
 
 def _as_array(text: str) -> str:
-    return "{" + ",".join(map(_element, orjson.loads(text))) + "}"
+    texts = orjson.loads(text)
+    return _array(texts) if texts else "{}"
 
 
 def _take_out(connection: Connection, hold: Hold, first_raw_id: int, raw_ids: Sequence[int] | None) -> None:

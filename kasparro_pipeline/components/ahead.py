@@ -1,0 +1,28 @@
+"""Makes the next item in a thread while the present one is being written: so Python and PostgreSQL work at once.
+
+What the items are, is not known here.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+Item = TypeVar("Item")
+_END: Final = object()
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The items, each made while the one before it is in use. The first one is made in the caller's thread.
+
+    The thread that makes the others may use nothing that the caller uses meanwhile, such as its connection.
+    An error while one is made is raised in its place, behind the items before it.
+    """
+    first = next(items, _END)
+    if first is _END:
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
+        following = thread.submit(next, items, _END)
+        yield first  # type: ignore[misc]  # not the end
+        while (item := following.result()) is not _END:
+            following = thread.submit(next, items, _END)
+            yield item  # type: ignore[misc]  # not the end
