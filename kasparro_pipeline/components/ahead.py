@@ -1,14 +1,29 @@
-"""Makes the next item in a thread while the present one is being written: so Python and PostgreSQL work at once.
+"""Makes the next item in a thread while the present one is being written: Python and PostgreSQL work at once.
 
 What the items are, is not known here.
 """
 
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
 Item = TypeVar("Item")
 _END: Final = object()
+SWITCH = 0.0005
+"""Seconds after which Python gives way to a thread that waits for it; by default it is ten times that."""
+
+
+@contextmanager
+def _soon() -> Iterator[None]:
+    """Let the thread that writes go on soon when PostgreSQL has answered: it needs Python for moments."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def ahead(items: Iterator[Item]) -> Iterator[Item]:
@@ -20,7 +35,7 @@ def ahead(items: Iterator[Item]) -> Iterator[Item]:
     first = next(items, _END)
     if first is _END:
         return
-    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
+    with _soon(), ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
         following = thread.submit(next, items, _END)
         yield first  # type: ignore[misc]  # not the end
         while (item := following.result()) is not _END:

@@ -35,7 +35,7 @@ from kasparro_pipeline.warehouse.errors import ReplayRefusedError
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 from kasparro_pipeline.warehouse.raw import Part
 from kasparro_pipeline.warehouse.raw_reader import StoredBatch
-from kasparro_pipeline.warehouse.validated import RejectedRecord, ValidatedRecords
+from kasparro_pipeline.warehouse.validated import Outcomes, RejectedRecord, ValidatedRecords
 
 BATCH_SIZE = 20_000
 """Records that are validated in one transaction."""
@@ -158,17 +158,17 @@ def validate_raw(
         progress = checkpoints.progress(connection, hold)
     after, judge = progress.validated_through, compile_judge(contract)
 
-    def judged(reader: Connection) -> Iterator[tuple[StoredBatch, ValidatedRecords, list[RejectedRecord]]]:
+    def judged(reader: Connection) -> Iterator[tuple[StoredBatch, Outcomes]]:
         for batch in raw_reader.batches(reader, hold, after=after, size=BATCH_SIZE):
-            yield batch, *_judge(batch, judge)
+            yield batch, validated.prepare(hold, version, contract.kind, *_judge(batch, judge))
 
     with ExitStack() as stack:
         found = judged(connection)
         if another and raw_reader.count(connection, hold, after=after) > BATCH_SIZE:
             found = ahead(judged(stack.enter_context(another())))
-        for batch, kept, refused in found:
+        for batch, outcomes in found:
             through = batch.records.raw_ids[-1]
-            counts = validated.store(connection, hold, version, contract.kind, kept, refused, through=through)
+            counts = validated.store(connection, hold, version, outcomes, through=through)
             _log(batch, counts)
 
 
@@ -217,12 +217,10 @@ def replay_rejected(connection: Connection, hold: Hold, contract: Contract) -> N
     ledger.forget_rejected(connection, hold)  # of an earlier try of this run
     judge = compile_judge(contract)
     for batch in rejected.batches(connection, hold, size=BATCH_SIZE):
-        kept, still_rejected = _judge(batch, judge)
+        outcomes = validated.prepare(hold, version, contract.kind, *_judge(batch, judge))
         with connection.transaction():
-            counts = validated.store(
-                connection, hold, version, contract.kind, kept, still_rejected, through=None
-            )
-            unified.merge_given(connection, hold, kept.raw_ids)
+            counts = validated.store(connection, hold, version, outcomes, through=None)
+            unified.merge_given(connection, hold, outcomes.raw_ids)
         _log(batch, counts)
 
 

@@ -295,6 +295,11 @@ def _quoted(texts: Sequence[str]) -> Sequence[str]:
     return [_json_of(text) if '"' in text or "\\" in text else f'"{text}"' for text in texts]
 
 
+def _is_plain(joined: str) -> bool:
+    """Whether texts need no more than quotes around each of them."""
+    return '"' not in joined and "\\" not in joined and joined.isprintable()
+
+
 def _json_of(text: str | None) -> str:
     return orjson.dumps(text).decode()
 
@@ -313,6 +318,9 @@ def _hasher(kind: str) -> Callable[[Mapping[str, Texts], int], Sequence[bytes]]:
             if texts.count(texts[0]) == length:
                 value = texts[0] if texts[0] is None or not quoted else _json_of(texts[0])
                 form.append(f'"{name}":{value or "null"}'.replace("%", "%%"))
+            elif quoted and None not in texts and _is_plain("".join(texts)):  # type: ignore[arg-type]
+                form.append(f'"{name}":"%s"')
+                filled.append(texts)
             else:
                 form.append(f'"{name}":%s')
                 filled.append(_as_json("string", texts) if quoted else [text or "null" for text in texts])

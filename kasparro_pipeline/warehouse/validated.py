@@ -11,7 +11,6 @@ from decimal import Decimal
 from typing import Any
 
 import orjson
-from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from kasparro_pipeline.warehouse import checkpoints, ledger
@@ -53,13 +52,42 @@ NO_VERSION = Decimal("-Infinity")
 _REJECTED = ("document_id", "raw_id", "run_id", "contract_version", "source", "source_id", "reasons")
 
 
-def store(
-    connection: Connection,
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What validation decided of some raw records, ready to be written."""
+
+    raw_ids: Sequence[int]
+    """Of the records that kept their contract."""
+    document_ids: frozenset[int]
+    """Theirs."""
+    row: Mapping[str, Any] | None
+    """The batch of them as it is written; None without any."""
+    superseded: int
+    rejected: Sequence[RejectedRecord]
+
+
+def prepare(
     hold: Hold,
     contract: ContractVersion,
     kind: str,
     validated: ValidatedRecords,
     rejected: Sequence[RejectedRecord],
+) -> Outcomes:
+    """Make outcomes ready to be written. It needs no connection."""
+    return Outcomes(
+        validated.raw_ids,
+        frozenset(validated.document_ids),
+        _row(hold, contract, kind, validated) if validated.raw_ids else None,
+        len(validated.raw_ids) - validated.superseded_by.count(None),
+        rejected,
+    )
+
+
+def store(
+    connection: Connection,
+    hold: Hold,
+    contract: ContractVersion,
+    outcomes: Outcomes,
     *,
     through: int | None,
 ) -> dict[str, int]:
@@ -73,59 +101,43 @@ def store(
     Raises:
         HoldLostError: another run took the partition over; nothing of the batch is kept.
     """
-    superseded = len(validated.raw_ids) - validated.superseded_by.count(None)
     counts = {
-        "read": len(validated.raw_ids) + len(rejected),
-        "validated": len(validated.raw_ids) - superseded,
-        "superseded": superseded,
-        "rejected": len(rejected),
+        "read": len(outcomes.raw_ids) + len(outcomes.rejected),
+        "validated": len(outcomes.raw_ids) - outcomes.superseded,
+        "superseded": outcomes.superseded,
+        "rejected": len(outcomes.rejected),
     }
     with connection.transaction():
         ledger.require_hold(connection, hold)
-        _replace_validated(connection, hold, contract, kind, validated, rejected)
-        _replace_rejected(connection, hold, contract, validated, rejected)
+        _replace_validated(connection, hold, outcomes)
+        _replace_rejected(connection, hold, contract, outcomes)
         if through is not None:
             checkpoints.save_validated(connection, hold, through, contract.number)
         ledger.add_counts(connection, hold, counts)
     return counts
 
 
-def _replace_validated(
-    connection: Connection,
-    hold: Hold,
-    contract: ContractVersion,
-    kind: str,
-    validated: ValidatedRecords,
-    rejected: Sequence[RejectedRecord],
-) -> None:
+def _replace_validated(connection: Connection, hold: Hold, outcomes: Outcomes) -> None:
     """Put the validated records in the place of whatever batches said of these raw records."""
-    judged = {*validated.raw_ids, *(row.raw_id for row in rejected)}
+    judged = {*outcomes.raw_ids, *(row.raw_id for row in outcomes.rejected)}
     if not judged:
         return
-    row = _row(hold, contract, kind, validated) if validated.raw_ids else None
     known = connection.execute(
         f"select first_raw_id, digest, raw_id from {SCHEMA}.validated_batch"
         " where source = %s and partition_key = %s and first_raw_id <= %s and last_raw_id >= %s",
         (hold.source, hold.partition_key, max(judged), min(judged)),
     ).fetchall()
     before = [one for one in known if not judged.isdisjoint(one[2])]
+    row = outcomes.row
     if row is not None and [bytes(digest) for _, digest, _ in before] == [row["digest"]]:
         return
     for first_raw_id, _, raw_ids in before:
         _take_out(connection, hold, first_raw_id, None if judged.issuperset(raw_ids) else sorted(judged))
     if row is not None:
-        values = sql.SQL(", ").join(
-            sql.SQL("{}::{}").format(sql.Placeholder(name), sql.SQL(f"{ARRAYS[name][1]}[]"))
-            if name in ARRAYS
-            else sql.Placeholder(name)
-            for name in row
-        )
-        statement = sql.SQL("insert into {} ({}) values ({})").format(
-            sql.Identifier(SCHEMA, "validated_batch"),
-            sql.SQL(", ").join(map(sql.Identifier, row)),
-            values,
-        )
-        connection.execute(statement, row)
+        # COPY, not INSERT: the planner would read and copy megabytes of arrays before they are written
+        statement = f"copy {SCHEMA}.validated_batch ({', '.join(row)}) from stdin"
+        with connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.write_row(list(row.values()))
 
 
 def _row(hold: Hold, contract: ContractVersion, kind: str, validated: ValidatedRecords) -> dict[str, Any]:
@@ -134,8 +146,8 @@ def _row(hold: Hold, contract: ContractVersion, kind: str, validated: ValidatedR
     columns = validated.columns
     tags = columns["tags"]
     arrays: dict[str, str | None] = {
-        "document_id": _array(list(map(str, validated.document_ids))),
-        "raw_id": _array(list(map(str, validated.raw_ids))),
+        "document_id": _numbers(validated.document_ids),
+        "raw_id": _numbers(validated.raw_ids),
         "source_id": _array(validated.source_ids),
         **{
             name: _array_unless(None, texts, length)
@@ -168,6 +180,10 @@ def _row(hold: Hold, contract: ContractVersion, kind: str, validated: ValidatedR
         "digest": said.digest(),
         **{name: arrays[name] for name in ARRAYS},
     }
+
+
+def _numbers(values: Sequence[int]) -> str:
+    return "{" + ",".join(map(str, values)) + "}"
 
 
 def _array_unless(default: str | None, texts: Texts, length: int) -> str | None:
@@ -221,26 +237,23 @@ def _take_out(connection: Connection, hold: Hold, first_raw_id: int, raw_ids: Se
 
 
 def _replace_rejected(
-    connection: Connection,
-    hold: Hold,
-    contract: ContractVersion,
-    validated: ValidatedRecords,
-    rejected: Sequence[RejectedRecord],
+    connection: Connection, hold: Hold, contract: ContractVersion, outcomes: Outcomes
 ) -> None:
     """Write the rejected records, and take those that passed this time out of the quarantine."""
-    if validated.raw_ids:
-        kept = set(validated.raw_ids)
+    documents = sorted(outcomes.document_ids)
+    if outcomes.raw_ids:
+        kept = set(outcomes.raw_ids)
         passed = connection.execute(
             f"select raw_id from {SCHEMA}.rejected_record"
             " where document_id = any (%s) and raw_id between %s and %s",
-            (sorted(set(validated.document_ids)), validated.raw_ids[0], validated.raw_ids[-1]),
+            (documents, outcomes.raw_ids[0], outcomes.raw_ids[-1]),
         ).fetchall()
         if gone := [raw_id for (raw_id,) in passed if raw_id in kept]:
             connection.execute(
                 f"delete from {SCHEMA}.rejected_record where document_id = any (%s) and raw_id = any (%s)",
-                (sorted(set(validated.document_ids)), gone),
+                (documents, gone),
             )
-    if not rejected:
+    if not outcomes.rejected:
         return
     connection.execute("set local client_min_messages = warning")
     names = ", ".join(_REJECTED)
@@ -249,7 +262,7 @@ def _replace_rejected(
         f" select {names} from {SCHEMA}.rejected_record with no data"
     )
     with connection.cursor() as cursor, cursor.copy(f"copy staged_rejected ({names}) from stdin") as copy:
-        for row in rejected:
+        for row in outcomes.rejected:
             copy.write_row(
                 (
                     row.document_id,
