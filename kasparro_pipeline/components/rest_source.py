@@ -66,8 +66,10 @@ class _Rest(Source):
                 return Extraction([], incremental=False)  # what an interrupted run stored is taken up
             require_current(self.name, hold.partition_key, launched_on)
 
+        came_before = raw.has_documents(connection, self.name)
+
         def known(location: str) -> KnownDocument | None:
-            return raw.known_document(connection, self.name, location)
+            return raw.known_document(connection, self.name, location) if came_before else None
 
         request = Request(
             today=day,

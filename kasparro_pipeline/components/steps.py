@@ -37,7 +37,7 @@ from kasparro_pipeline.warehouse.raw import Part
 from kasparro_pipeline.warehouse.raw_reader import StoredBatch
 from kasparro_pipeline.warehouse.validated import Outcomes, RejectedRecord, ValidatedRecords
 
-BATCH_SIZE = 20_000
+BATCH_SIZE = 10_000
 """Records that are validated in one transaction."""
 MERGE_SIZE = 1_000_000
 """Records that are merged in one transaction: of equal keys among them only one is written."""
@@ -46,22 +46,26 @@ STORED_TOGETHER = 5_000
 NAMED = 5
 """Partitions or documents that a message names."""
 
+COLLECTION = (50_000, 10, 10)
+"""Of Python's search for garbage: how many new objects begin one, and how often older ones are looked at."""
+
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
-    """Without Python's search for garbage in cycles: records make none, and it walks through all of them."""
-    was_on = gc.isenabled()
-    gc.disable()
+def _young_garbage_only() -> Iterator[None]:
+    """Spare Python the search for garbage among all that was there before: records would begin it often."""
+    thresholds = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(*COLLECTION)
     try:
         yield
     finally:
-        if was_on:
-            gc.enable()
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
 
 
-@_no_collection()
+@_young_garbage_only()
 def extract_to_raw(
     connection: Connection,
     hold: Hold,
@@ -97,7 +101,8 @@ def _parts(connection: Connection, hold: Hold, batches: Iterable[Batch]) -> Iter
     for batch in batches:
         if batch.document is not None and batch.document.location != location:
             location = batch.document.location
-            partial = raw.partial_document(connection, hold.source, location)
+            begins = bool(batch.records) and batch.records[0].position == 0
+            partial = None if begins else raw.partial_document(connection, hold.source, location)
             resumed = partial is not None and partial.sha256 == batch.document.sha256
             profile = Profile.of([(0, partial.profile)]) if partial is not None and resumed else Profile()
             profile.text_only = batch.document.layout["format"] != "json"
@@ -136,7 +141,7 @@ def _observe(profile: Profile, found: Sequence[RawRecord]) -> None:
         profile.observe([record.value for record in found], [record.position for record in found])
 
 
-@_no_collection()
+@_young_garbage_only()
 def validate_raw(
     connection: Connection,
     hold: Hold,
@@ -189,7 +194,7 @@ def merge_validated(connection: Connection, hold: Hold, *, whole: bool) -> None:
     checkpoints.finish_unified(connection, hold, progress.contract_version)
 
 
-@_no_collection()
+@_young_garbage_only()
 def replay_rejected(connection: Connection, hold: Hold, contract: Contract) -> None:
     """Validate the partition's rejected records again, under the present contract, and merge what passes.
 

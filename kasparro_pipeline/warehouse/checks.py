@@ -120,7 +120,7 @@ def doubled_source_ids(connection: Connection, source: str, partition_key: str) 
             select r.source_id from {SCHEMA}.validated_batch b
             cross join lateral {unpacked("b", "document_id", "source_id", "superseded_by")}
             where b.source = %(source)s and b.partition_key = %(key)s and b.superseded > 0
-                and r.superseded_by is not null and r.document_id in (select id from newest)
+                and r.superseded_by is not null and r.document_id = any (array(select id from newest))
         )
         select (select count(*) from doubled),
             array(select distinct source_id from doubled order by 1 limit {SAMPLE})

@@ -21,14 +21,14 @@ LARGEST_VALUE = 1e300
 """A median beyond it is taken for it: a number may have 1,000 digits, and a float holds 308."""
 HISTORY = 56
 """Earlier partitions that one is compared with: eight weeks of days."""
-VOLUME, NULL_SHARE, MEDIAN = "volume", "null_share", "median"
+VOLUME, NULL_SHARE, MEDIAN, ORPHANS = "volume", "null_share", "median", "orphans"
 
 measurement = Table(
     "measurement",
     metadata,
     Column("source", Text, nullable=False),
     Column("partition_key", Text, nullable=False),
-    Column("measure", Text, nullable=False, comment="volume, null_share or median"),
+    Column("measure", Text, nullable=False, comment="volume, null_share, median or orphans"),
     Column("field", Text, nullable=False, comment="empty for the volume"),
     Column("value", Float(53), nullable=False),
     Column(
@@ -93,7 +93,7 @@ def of_fields(
         " select count(*), {columns} from batch b cross join lateral {unpacked}"
         " cross join lateral (select {shown}) v"
         " where b.number %% b.step = 0 and r.superseded_by is null"
-        " and r.document_id in (select id from newest)"
+        " and r.document_id = any (array(select id from newest))"
     ).format(
         newest=sql.SQL(_NEWEST),
         validated=sql.Identifier(SCHEMA, "validated_batch"),
@@ -142,6 +142,16 @@ def keep(
             " where (m.value, m.belongs_at) is distinct from (excluded.value, excluded.belongs_at)",
             [(source, partition_key, measure, field, value, belongs_at) for field, value in values.items()],
         )
+
+
+def kept(connection: Connection, source: str, partition_key: str, measure: str) -> float | None:
+    """What a partition was last measured to have, of a measure without fields."""
+    row = connection.execute(
+        f"select value from {SCHEMA}.measurement"
+        " where source = %s and partition_key = %s and measure = %s and field = ''",
+        (source, partition_key, measure),
+    ).fetchone()
+    return row[0] if row else None
 
 
 def earlier(

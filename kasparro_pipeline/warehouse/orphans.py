@@ -53,22 +53,28 @@ def of_partition(connection: Connection, source: str, partition_key: str) -> Orp
                 where b.source = %(source)s and b.partition_key = %(key)s
             ),
             served as materialized (
-                select u.id, u.raw_id, stored.ids @> u.raw_id as is_stored from valid v
+                select count(*) filter (where u.id is null) as absent,
+                    array_agg(u.raw_id) filter (where u.raw_id > 0
+                        and (stored.ids @> u.raw_id) is not true) as others
+                from valid v
                 left join {SCHEMA}.unified_record u on u.source = %(source)s and u.source_id = v.source_id
                 cross join stored
                 where v.counts
+            ),
+            elsewhere as (  -- records of the same keys that came in other partitions
+                select range_agg(int8range(b.first_id, b.first_id + b.records)) as ids
+                from (select min(id) as first, max(id) as last from served, unnest(others) id) other
+                join {SCHEMA}.raw_batch b
+                    on b.first_id <= other.last and b.first_id + b.records > other.first
             )
             select
                 (select count(*) from valid, stored where (stored.ids @> valid.raw_id) is not true),
                 (select count(*) from part
                     join {SCHEMA}.rejected_record x on x.document_id = part.id cross join stored
                     where (stored.ids @> x.raw_id) is not true),
-                (select count(*) from served where id is null),
-                (select count(distinct s.id) from served s
-                    where s.raw_id > 0 and s.is_stored is not true and s.raw_id is distinct from (
-                        -- of the row that would hold it: it may have come in another partition
-                        select least(s.raw_id, b.first_id + b.records - 1) from {SCHEMA}.raw_batch b
-                        where b.first_id <= s.raw_id order by b.first_id desc limit 1)),
+                (select absent from served),
+                (select count(distinct id) from served, unnest(others) id, elsewhere
+                    where (elsewhere.ids @> id) is not true),
                 (select count(*) from part
                     join {SCHEMA}.rejected_record x on x.document_id = part.id
                     join {SCHEMA}.unified_record u on u.source = x.source and u.source_id = x.source_id

@@ -73,12 +73,14 @@ def store_together(
     arrived: list[tuple[int, int, Sequence[RawRecord]]] = []
     with connection.transaction():
         ledger.require_hold(connection, hold)
+        new = _new_locations(connection, hold.source, parts)
         for part in parts:
             document = part.batch.document
-            if document is None or is_loaded(connection, hold.source, document):
+            is_new = document is not None and document.location in new
+            if document is None or (not is_new and is_loaded(connection, hold.source, document)):
                 counts["documents_unchanged"] += 1
             else:
-                document_id, stored = _open_document(connection, hold, document, part)
+                document_id, stored = _open_document(connection, hold, document, part, is_new=is_new)
                 arrived.append((document_id, stored, part.batch.records))
                 counts["documents"] += part.batch.complete
                 counts["bytes"] += document.byte_count if stored == 0 else 0
@@ -92,6 +94,24 @@ def store_together(
             checkpoints.save_source_cursor(connection, hold, source_cursor, lookback_window)
         ledger.add_counts(connection, hold, counts)
     return counts
+
+
+def _new_locations(connection: Connection, source: str, parts: Sequence[Part]) -> set[str]:
+    """The locations that no document has come from yet, and of which there is one among the parts."""
+    counts = Counter(part.batch.document.location for part in parts if part.batch.document)
+    known = connection.execute(
+        f"select distinct location from {SCHEMA}.document where source = %s and location = any (%s)",
+        (source, list(counts)),
+    ).fetchall()
+    return {location for location, count in counts.items() if count == 1} - {row[0] for row in known}
+
+
+def has_documents(connection: Connection, source: str) -> bool:
+    """Whether anything has ever come from a source."""
+    row = connection.execute(
+        f"select exists (select from {SCHEMA}.document where source = %s)", (source,)
+    ).fetchone()
+    return bool(row and row[0])
 
 
 def is_loaded(connection: Connection, source: str, document: Document) -> bool:
@@ -151,16 +171,14 @@ def newest_profiles(
     ]
 
 
-def _open_document(connection: Connection, hold: Hold, document: Document, part: Part) -> tuple[int, int]:
+def _open_document(
+    connection: Connection, hold: Hold, document: Document, part: Part, *, is_new: bool
+) -> tuple[int, int]:
     """A new row for the document, or that of the one under way; and how many records of it are stored.
 
     It says already what holds when the batch is stored, which the same transaction does.
     """
-    row = connection.execute(
-        f"select id, sha256, loaded_at, partition_key from {SCHEMA}.document"
-        " where source = %s and location = %s order by id desc limit 1",
-        (hold.source, document.location),
-    ).fetchone()
+    row = None if is_new else _newest(connection, hold.source, document.location)
     records = part.batch.records
     behind = records[-1].position + 1 if records else 0
     profile = Jsonb(part.profile) if part.profile else None
@@ -177,7 +195,7 @@ def _open_document(connection: Connection, hold: Hold, document: Document, part:
             },
         )
         return row[0], stored
-    new = connection.execute(
+    made = connection.execute(
         f"insert into {SCHEMA}.document (source, partition_key, run_id, location, context, layout, headers,"
         " byte_count, sha256, fetched_at, profile, record_count, loaded_at)"
         " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, case when %s then now() end) returning id",
@@ -197,5 +215,13 @@ def _open_document(connection: Connection, hold: Hold, document: Document, part:
             part.batch.complete,
         ),
     ).fetchone()
-    assert new is not None  # noqa: S101 - `returning` returns a row
-    return new[0], 0
+    assert made is not None  # noqa: S101 - `returning` returns a row
+    return made[0], 0
+
+
+def _newest(connection: Connection, source: str, location: str) -> tuple[Any, ...] | None:
+    return connection.execute(
+        f"select id, sha256, loaded_at, partition_key from {SCHEMA}.document"
+        " where source = %s and location = %s order by id desc limit 1",
+        (source, location),
+    ).fetchone()

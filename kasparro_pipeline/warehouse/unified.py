@@ -222,6 +222,8 @@ def fill(connection: Connection, hold: Hold, *, after: int) -> int | None:
                 _FILL, {**of_hold, "through": through, "run_id": hold.run_id}
             ).rowcount
             filling.build_indexes(connection)
+            # The next merge needs to know size and key; autovacuum looks at the rest, which takes longer
+            connection.execute(f"analyze {SCHEMA}.unified_record (source, source_id)")
             ledger.add_counts(connection, hold, {"inserted": inserted, "stale": waiting - inserted})
             checkpoints.save_unified(connection, hold, through)
     return through
