@@ -12,9 +12,10 @@ from kasparro_pipeline.components.component import Automation, SourceComponent
 from kasparro_pipeline.components.daily import daily_partitions, require_current
 from kasparro_pipeline.components.pending import pending_runs
 from kasparro_pipeline.components.resources import Warehouse
-from kasparro_pipeline.components.settings import PipelineSettings
+from kasparro_pipeline.components.settings import PipelineSettings, secrets
 from kasparro_pipeline.components.source import Extraction, Source
 from kasparro_pipeline.components.source_spec import UpstreamSpec
+from kasparro_pipeline.extract.auth import Credentials, credentials
 from kasparro_pipeline.extract.documents import Batch, KnownDocument, Request
 from kasparro_pipeline.extract.http import Client
 from kasparro_pipeline.extract.rest import RestExtraction, lookback_of
@@ -40,7 +41,9 @@ class _Rest(Source):
     def __init__(self, name: str, spec: RestSourceSpec) -> None:
         super().__init__(name, spec)
         self.spec = spec
-        self.base_url = PipelineSettings().base_url(spec.base_url, spec.sandbox)
+        settings = PipelineSettings()
+        self.base_url = settings.base_url(spec.base_url, spec.sandbox)
+        self.http = spec.http.allowing(settings.private_hosts(spec.sandbox))
         self._partitions = daily_partitions(spec.start_date)
 
     @property
@@ -57,7 +60,7 @@ class _Rest(Source):
         """Incrementally from the checkpoint for the current day; a past day by its date window.
 
         Raises:
-            PermanentUpstreamError: a past day, and the upstream keeps no history.
+            PermanentUpstreamError: a past day, and the upstream keeps no history; a secret is not set.
         """
         day = date.fromisoformat(hold.partition_key)
         current = day == launched_on
@@ -77,7 +80,8 @@ class _Rest(Source):
             known=known,
         )
         incremental = current and (self.spec.date_window or self.spec.incremental) is not None
-        return Extraction(self._batches(request), incremental, lookback_of(self.spec))
+        proof = credentials(self.spec.auth, secrets())
+        return Extraction(self._batches(request, proof), incremental, lookback_of(self.spec))
 
     def asked_for(self, location: str) -> str:
         """Where the window starts: it follows the checkpoint, also within a day."""
@@ -89,8 +93,8 @@ class _Rest(Source):
             return ""  # nothing moves, or each item by itself
         return parse_qs(urlsplit(location).query).get(start, [""])[-1]
 
-    def _batches(self, request: Request) -> Iterator[Batch]:
-        with Client(self.spec.http) as client:
+    def _batches(self, request: Request, proof: Credentials) -> Iterator[Batch]:
+        with Client(self.http, proof, self.spec.error_rules) as client:
             yield from RestExtraction(self.spec, self.base_url, request, client)
 
 

@@ -6,7 +6,7 @@ Pages are fetched ahead where they can be named beforehand, and handed over in o
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from urllib.parse import quote
 
@@ -20,7 +20,8 @@ from kasparro_pipeline.extract.documents import (
     sha256,
 )
 from kasparro_pipeline.extract.errors import PermanentUpstreamError
-from kasparro_pipeline.extract.http import Client, Response
+from kasparro_pipeline.extract.http import Client
+from kasparro_pipeline.extract.http_answer import Response
 from kasparro_pipeline.extract.increments import Days, Whole
 from kasparro_pipeline.extract.lookahead import Lookahead
 from kasparro_pipeline.extract.paging import Answer, Page
@@ -116,7 +117,7 @@ class RestExtraction:
 
     def _location(self, place: _Place) -> str:
         if (given := self._paginator.address(place.page)) is not None:
-            return of_same_origin(given, self._base_url)
+            return given
         item, path = self._items[place.item], self._spec.path
         for name, value in item.context.items():
             path = path.replace(f"{{{name}}}", quote(value, safe=""))
@@ -158,11 +159,12 @@ class RestExtraction:
         """The batch of an answer, and where to go on."""
         item = self._items[place.item]
         if response.body is None:
-            known = self._known(response.url, item)
-            count, headers = (known.record_count, known.headers) if known else (0, {})
+            known = None if response.ignored else self._known(response.url, item)
+            count, headers = (known.record_count, known.headers) if known else (0, response.headers)
             document, records, ended = None, [], False
             answer = Answer(response.url, headers, count, None, None)
-            self._increment.unchanged(item.key)
+            if known is not None:
+                self._increment.unchanged(item.key)
         else:
             cut = json_records.cut(response.body, self._spec.records, response.url)
             last = cut.records[-1].value if cut.records else None
@@ -211,6 +213,10 @@ class RestExtraction:
         self._list.tokens.add(place.page.token)
         if page is None:
             return self._next_list(place.item, place.window + 1)
+        if (given := self._paginator.address(page)) is not None:
+            # an upstream may repeat the key that it was asked with
+            own = self._client.credentials.unsign(of_same_origin(given, self._base_url))
+            page = replace(page, token=own)
         if page.token in self._list.tokens:
             raise PermanentUpstreamError(
                 f"the answer leads back to a page that was read before: {page.token!r}", answer.url

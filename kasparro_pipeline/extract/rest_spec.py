@@ -3,17 +3,20 @@
 from datetime import date, timedelta
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from kasparro_pipeline.contract.spec import StrictModel
+from kasparro_pipeline.extract.auth import Auth
 from kasparro_pipeline.extract.counted_pages import Offset, PageNumber
 from kasparro_pipeline.extract.cursor_values import Incremental
+from kasparro_pipeline.extract.error_rules import ErrorRule
 from kasparro_pipeline.extract.linked_pages import Cursor, LinkHeader, NextUrl
 from kasparro_pipeline.extract.paging import SinglePage
 
 Paging = Annotated[
     SinglePage | PageNumber | Offset | Cursor | LinkHeader | NextUrl, Field(discriminator="type")
 ]
+SECRET_HEADERS = {"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token"}
 
 
 class ForEach(StrictModel):
@@ -50,7 +53,11 @@ class RestRequests(StrictModel):
     params: dict[str, str | int | float | bool] = Field(default_factory=dict)
     """Query parameters of every request."""
     headers: dict[str, str] = Field(default_factory=dict)
-    """Headers of every request."""
+    """Headers of every request. No secrets: these go into `auth`."""
+    auth: Auth | None = None
+    """How the source proves who it is. Secrets are named here, and come from the environment."""
+    error_rules: tuple[ErrorRule, ...] = ()
+    """What answers mean whose status does not tell it."""
     records: str = ""
     """Where the list of records is in an answer: keys joined by dots. Default: the answer is the list."""
     paginator: Paging = SinglePage()
@@ -61,6 +68,15 @@ class RestRequests(StrictModel):
     """Set where a past day can be asked for again; without it only the current day's partition runs."""
     incremental: Incremental | None = None
     """Set where records can be asked for from a cursor value on, instead of all of them each time."""
+
+    @field_validator("headers")
+    @classmethod
+    def _headers_are_no_secrets(cls, headers: dict[str, str]) -> dict[str, str]:
+        if found := sorted(name for name in headers if name.lower() in SECRET_HEADERS):
+            raise ValueError(
+                f"`{found[0]}` would hold a secret: use `auth`, which takes it from the environment"
+            )
+        return headers
 
     @model_validator(mode="after")
     def _asks_in_one_way(self) -> "RestRequests":

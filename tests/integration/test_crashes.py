@@ -45,6 +45,7 @@ def paged(upstream: Upstream) -> dict[str, Any]:
     """A REST source of `{id, name}` in numbered pages, as its `defs.yaml` would say it."""
     return {
         "base_url": upstream.address,
+        "http": {"allow_private_hosts": ["127.0.0.1"]},
         "path": "/things",
         "paginator": {"type": "page_number"},
         "kind": "thing",
@@ -139,6 +140,7 @@ def test_p6_a_merge_killed_in_the_middle_shows_whole_batches_and_is_finished_by_
     fields = {"title": {"path": "name", "required": True}}
     attributes = {
         "base_url": upstream.address,
+        "http": {"allow_private_hosts": ["127.0.0.1"]},
         "path": "/things",
         "kind": "thing",
         "key": "id",

@@ -13,7 +13,8 @@ import pytest
 
 from kasparro_pipeline.extract.documents import KnownDocument
 from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError
-from kasparro_pipeline.extract.http import HttpSettings, Response, retry_after
+from kasparro_pipeline.extract.http import HttpSettings
+from kasparro_pipeline.extract.http_answer import Response, retry_after
 from tests.unit.conftest import ClientOf, ScriptedUpstream, reply
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -138,6 +139,8 @@ NOW = datetime(2024, 1, 1, tzinfo=UTC)
         ("0", 0),
         (" 120 ", 120),
         ("9" * 400, float("inf")),
+        ("1704067260", 60),
+        ("1704067000", 0),
         ("Mon, 01 Jan 2024 00:01:00 GMT", 60),
         ("Mon, 01 Jan 2024 00:01:00 -0000", 60),
         ("Sun, 31 Dec 2023 00:00:00 GMT", 0),
