@@ -129,7 +129,7 @@ class _Http(http.client.HTTPConnection):
         try:
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             opened.settimeout(self.patience.for_connection())
-            self.sock = _trust().wrap_socket(opened, server_hostname=self.host) if self._tls else opened
+            self.sock = trusted().wrap_socket(opened, server_hostname=self.host) if self._tls else opened
             self.sock.settimeout(self.patience.for_bytes())
         except BaseException:
             opened.close()
@@ -162,7 +162,7 @@ class _Timed(io.RawIOBase):
 
 
 @cache
-def _trust() -> ssl.SSLContext:
+def trusted() -> ssl.SSLContext:
     """Certificates and host names are verified, against the machine's authorities and Mozilla's."""
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
