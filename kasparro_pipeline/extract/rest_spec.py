@@ -10,6 +10,7 @@ from kasparro_pipeline.extract.auth import Auth
 from kasparro_pipeline.extract.counted_pages import Offset, PageNumber
 from kasparro_pipeline.extract.cursor_values import Incremental
 from kasparro_pipeline.extract.error_rules import ErrorRule
+from kasparro_pipeline.extract.exploded import Explode
 from kasparro_pipeline.extract.linked_pages import Cursor, LinkHeader, NextUrl
 from kasparro_pipeline.extract.paging import SinglePage
 
@@ -28,6 +29,16 @@ class ForEach(StrictModel):
     """The values."""
 
 
+class Parent(StrictModel):
+    """Repeats the requests for each record of another source: `{parent.id}` stands for its source_id."""
+
+    source: str
+    """The other source: its folder's name. Its unified records are taken as they are when the run begins."""
+    include: tuple[str, ...] = ()
+    """More of a record's fields, as the read API names them: `{parent.symbol}` in the path, or in a contract
+    `$document.parent.symbol`. A record that lacks one of them is passed over."""
+
+
 class DateWindow(StrictModel):
     """The upstream keeps history and answers for a range of days."""
 
@@ -44,6 +55,11 @@ class DateWindow(StrictModel):
     step: timedelta | None = Field(default=None, ge=timedelta(days=1))
     """Most days of one request: a longer range is asked for in steps, the oldest first (`P30D`)."""
 
+    @property
+    def step_days(self) -> int | None:
+        """Whole days of a step."""
+        return self.step // timedelta(days=1) if self.step else None
+
 
 class RestRequests(StrictModel):
     """What is asked of the API."""
@@ -51,7 +67,7 @@ class RestRequests(StrictModel):
     path: str
     """Path of the endpoint, below `base_url`."""
     params: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    """Query parameters of every request."""
+    """Query parameters of every request; `{name}` stands for a value of `for_each` or `parent`."""
     headers: dict[str, str] = Field(default_factory=dict)
     """Headers of every request. No secrets: these go into `auth`."""
     auth: Auth | None = None
@@ -62,8 +78,12 @@ class RestRequests(StrictModel):
     """Where the list of records is in an answer: keys joined by dots. Default: the answer is the list."""
     paginator: Paging = SinglePage()
     """How a list goes on."""
+    explode: Explode | None = None
+    """Set where a record is an entry of a list inside each item."""
     for_each: ForEach | None = None
     """Repeats the requests for each of some values."""
+    parent: Parent | None = None
+    """Repeats the requests for each record of another source, each with a checkpoint of its own."""
     date_window: DateWindow | None = None
     """Set where a past day can be asked for again; without it only the current day's partition runs."""
     incremental: Incremental | None = None
@@ -82,4 +102,6 @@ class RestRequests(StrictModel):
     def _asks_in_one_way(self) -> "RestRequests":
         if self.date_window and self.incremental:
             raise ValueError("`date_window` and `incremental` are two ways to ask for what is new; give one")
+        if self.for_each and self.parent:
+            raise ValueError("`for_each` and `parent` both say what the requests are repeated for; give one")
         return self
