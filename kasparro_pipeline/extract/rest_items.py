@@ -1,5 +1,6 @@
 """What a source's requests are repeated for: values that the spec names, or the records of another source."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -7,6 +8,8 @@ from urllib.parse import quote
 from kasparro_pipeline.extract.documents import Request
 from kasparro_pipeline.extract.errors import PermanentUpstreamError
 from kasparro_pipeline.extract.rest_spec import RestRequests
+
+_NAME = re.compile(r"\{([^{}]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +21,18 @@ class Item:
     """What a contract may map beside the record; `{name}` in the path stands for a value of it."""
 
     def put_into(self, text: str, *, quoted: bool = False) -> str:
-        """A text with the values in the place of their names."""
-        for name, value in self.context.items():
-            text = text.replace(f"{{{name}}}", quote(value, safe="") if quoted else value)
-        return text
+        """A text with the values in the place of their names, `quoted` for a path."""
+
+        def value_of(name: re.Match[str]) -> str:
+            if name[1] not in self.context:
+                return name[0]
+            value = self.context[name[1]]
+            if not quoted:
+                return value
+            # a segment of dots alone would lead to another path (RFC 3986 5.2.4)
+            return quote(value, safe="") if value.strip(".") else value.replace(".", "%2E")
+
+        return _NAME.sub(value_of, text)
 
 
 def items_of(spec: RestRequests, request: Request) -> list[Item]:

@@ -1,9 +1,10 @@
 """Requests for each record of another source, and records nested in the items of a list."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 from hypothesis import given
@@ -59,6 +60,24 @@ def test_more_fields_of_the_parent_go_into_path_and_parameters(
     }
     extract(spec, parents=coins("btc bitcoin", symbol="B&T"))
     assert upstream.paths == ["/B%26T?coin=btc+bitcoin&n=5"]
+
+
+@pytest.mark.parametrize("odd", ["..", ".", "{parent.symbol}", "%2e%2e", "a\\b", "?x#y", "a\r\nHost: b"])
+def test_whatever_a_parent_is_named_the_request_stays_in_its_place(
+    odd: str, upstream: ScriptedUpstream, extract: Extract
+) -> None:
+    answers(upstream, lambda *_: [])
+    spec = {
+        "path": "/coins/{parent.id}/markets",
+        "params": {"q": "{parent.id}"},
+        "parent": {"source": "coins", "include": ["symbol"]},
+    }
+    extract(spec, parents=coins(odd, symbol="S"))
+    (path,) = upstream.paths
+    parts = urlsplit(path)
+    assert re.fullmatch(r"/coins/[^/]+/markets", parts.path)
+    assert unquote(parts.path.split("/")[2]) == odd
+    assert dict(parse_qsl(parts.query)) == {"q": odd}
 
 
 def test_a_parent_without_records_is_an_error_that_says_what_to_do(extract: Extract) -> None:
