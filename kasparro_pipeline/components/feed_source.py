@@ -40,7 +40,9 @@ class _Feed(Source):
     def __init__(self, name: str, spec: FeedSourceSpec) -> None:
         super().__init__(name, spec)
         self.spec = spec
-        self.location = PipelineSettings().base_url(spec.url, spec.sandbox)
+        settings = PipelineSettings()
+        self.location = settings.base_url(spec.url, spec.sandbox)
+        self.http = spec.http.allowing(settings.private_hosts(spec.sandbox))
         self._partitions = daily_partitions(spec.start_date)
 
     @property
@@ -70,7 +72,7 @@ class _Feed(Source):
         return Extraction(self._batches(request), incremental=False)
 
     def _batches(self, request: Request) -> Iterator[Batch]:
-        with Client(self.spec.http) as client:
+        with Client(self.http) as client:
             yield from feed.extract(self.location, request, client)
 
 
@@ -86,7 +88,7 @@ class FeedSource(SourceComponent):
     def automation(self, source: Source, job: Any) -> list[Automation]:  # noqa: ANN401 - Dagster's job
         """A sensor that requests a run only when the feed changed."""
         assert isinstance(source, _Feed)  # noqa: S101 - made by `source` above
-        http = self.spec.http.model_copy(update=SENSOR_HTTP)
+        http = source.http.model_copy(update=SENSOR_HTTP)
 
         @dg.sensor(
             name=f"{source.name}_sensor",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -10,14 +11,16 @@ from pydantic import Field
 
 from kasparro_pipeline.components.component import Automation, SourceComponent
 from kasparro_pipeline.components.daily import daily_partitions, require_current
+from kasparro_pipeline.components.parents import parents
 from kasparro_pipeline.components.pending import pending_runs
 from kasparro_pipeline.components.resources import Warehouse
-from kasparro_pipeline.components.settings import PipelineSettings
+from kasparro_pipeline.components.settings import PipelineSettings, secrets
 from kasparro_pipeline.components.source import Extraction, Source
 from kasparro_pipeline.components.source_spec import UpstreamSpec
+from kasparro_pipeline.extract.auth import Credentials, credentials
 from kasparro_pipeline.extract.documents import Batch, KnownDocument, Request
 from kasparro_pipeline.extract.http import Client
-from kasparro_pipeline.extract.rest import RestExtraction, lookback_of
+from kasparro_pipeline.extract.rest import RestExtraction, lookback_of, start_param_of
 from kasparro_pipeline.extract.rest_spec import RestRequests
 from kasparro_pipeline.warehouse import checkpoints, raw
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
@@ -40,7 +43,9 @@ class _Rest(Source):
     def __init__(self, name: str, spec: RestSourceSpec) -> None:
         super().__init__(name, spec)
         self.spec = spec
-        self.base_url = PipelineSettings().base_url(spec.base_url, spec.sandbox)
+        settings = PipelineSettings()
+        self.base_url = settings.base_url(spec.base_url, spec.sandbox)
+        self.http = spec.http.allowing(settings.private_hosts(spec.sandbox))
         self._partitions = daily_partitions(spec.start_date)
 
     @property
@@ -57,7 +62,7 @@ class _Rest(Source):
         """Incrementally from the checkpoint for the current day; a past day by its date window.
 
         Raises:
-            PermanentUpstreamError: a past day, and the upstream keeps no history.
+            PermanentUpstreamError: a past day, and the upstream keeps no history; a secret is not set.
         """
         day = date.fromisoformat(hold.partition_key)
         current = day == launched_on
@@ -77,22 +82,19 @@ class _Rest(Source):
             source_cursor=checkpoints.read_cursor(connection, self.name),
             progress=checkpoints.read_cursor(connection, self.name, hold.partition_key),
             known=known,
+            parents=partial(parents, connection),
         )
         incremental = current and (self.spec.date_window or self.spec.incremental) is not None
-        return Extraction(self._batches(request), incremental, lookback_of(self.spec))
+        proof = credentials(self.spec.auth, secrets())
+        return Extraction(self._batches(request, proof), incremental, lookback_of(self.spec))
 
     def asked_for(self, location: str) -> str:
         """Where the window starts: it follows the checkpoint, also within a day."""
-        if self.spec.date_window:
-            start = self.spec.date_window.start_param
-        elif self.spec.incremental and self.spec.incremental.param and not self.spec.for_each:
-            start = self.spec.incremental.param
-        else:
-            return ""  # nothing moves, or each item by itself
-        return parse_qs(urlsplit(location).query).get(start, [""])[-1]
+        start = start_param_of(self.spec)
+        return parse_qs(urlsplit(location).query).get(start, [""])[-1] if start else ""
 
-    def _batches(self, request: Request) -> Iterator[Batch]:
-        with Client(self.spec.http) as client:
+    def _batches(self, request: Request, proof: Credentials) -> Iterator[Batch]:
+        with Client(self.http, proof, self.spec.error_rules) as client:
             yield from RestExtraction(self.spec, self.base_url, request, client)
 
 

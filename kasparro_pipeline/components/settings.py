@@ -1,7 +1,11 @@
 """What the code location reads from the environment: which upstream, and whether automation is on."""
 
+import os
+from collections.abc import Mapping
 from typing import Literal
+from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -44,3 +48,14 @@ class PipelineSettings(BaseSettings):
         if self.upstream == "sandbox" and sandbox is not None:
             return f"{self.sandbox_url.rstrip('/')}{sandbox}"
         return live
+
+    def private_hosts(self, sandbox: str | None) -> tuple[str, ...]:
+        """The sandbox's host, where it is used: whoever runs the stack has named it."""
+        host = urlsplit(self.sandbox_url).hostname
+        return (host,) if self.upstream == "sandbox" and sandbox is not None and host else ()
+
+
+def secrets() -> Mapping[str, str]:
+    """What the environment and `.env` hold: the values of the names in a spec's `auth`."""
+    written = {name: value for name, value in dotenv_values(".env").items() if value}
+    return {**written, **os.environ}

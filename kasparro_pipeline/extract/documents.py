@@ -123,6 +123,8 @@ class Request:
     progress: Cursor | None = None
     known: Callable[[str], KnownDocument | None] = lambda _location: None
     partial: Callable[[str], PartialDocument | None] = lambda _location: None
+    parents: Callable[[str, Sequence[str]], Sequence[Mapping[str, str]]] = lambda _source, _names: ()
+    """Some fields of each unified record of a source, in order of `id`, its source_id."""
 
 
 def sha256(body: bytes) -> bytes:

@@ -1,18 +1,15 @@
-"""One HTTP GET, made to last: time-outs, size limits, retries, Retry-After, conditional requests, redirects.
+"""One HTTP GET, made to last: time-outs, retries, redirects, conditional requests, credentials.
 
-Pagination and what is in the body belong to the extractors; the connection itself to `http_connection`.
+What an answer comes to is in `http_answer`, the connection itself in `http_connection`. Pagination and what
+is in the body belong to the extractors.
 """
 
 import http.client
-import socket
 import ssl
 import threading
-import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from dataclasses import replace
 from http import HTTPStatus
 from types import TracebackType
 from typing import Self
@@ -28,21 +25,23 @@ from tenacity import (
 )
 
 from kasparro_pipeline.contract.spec import StrictModel
+from kasparro_pipeline.extract.address_guard import guarded_dial
+from kasparro_pipeline.extract.auth import Credentials
 from kasparro_pipeline.extract.documents import KnownDocument
-from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError
+from kasparro_pipeline.extract.error_rules import ErrorRule
+from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError, UpstreamError
+from kasparro_pipeline.extract.http_answer import RateLimitedError, Response, taken
 from kasparro_pipeline.extract.http_connection import Connection, Patience
 from kasparro_pipeline.extract.rate_limit import RateLimit, rate_limit
-from kasparro_pipeline.extract.urls import Origin, split
+from kasparro_pipeline.extract.urls import Origin, joined, split
 
 ALWAYS_SENT = {"User-Agent": "kasparro/0.1", "Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
-DECODED = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
-KEPT_HEADERS = ("content-type", "etag", "last-modified", "cache-control", "expires", "link", "date")
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECTS = 10
-RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
-CHUNK = 1 << 16
 CONDITIONS = frozenset({"If-None-Match", "If-Modified-Since"})
 """Request headers that allow 304 for an answer."""
+USUAL_REST = 5.0
+"""Seconds that a host rests which says that it is asked too often, and not until when."""
 
 
 class HttpSettings(StrictModel):
@@ -66,23 +65,27 @@ class HttpSettings(StrictModel):
     """Most requests under way at the same time. 1 asks for one page after the other."""
     requests_per_second: float | None = Field(default=None, gt=0)
     """Most requests a second to one host. Default: as many as `concurrency` lets through."""
+    allow_private_hosts: tuple[str, ...] = ()
+    """Hosts that may be reached at addresses which are not public, such as `127.0.0.1` or `api.internal`."""
 
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A whole answer. `body` is None for 304 Not Modified. Headers by lower-case name."""
-
-    url: str
-    body: bytes | None
-    headers: Mapping[str, str]
-    fetched_at: datetime
+    def allowing(self, hosts: Iterable[str]) -> Self:
+        """The same, with more private hosts."""
+        return self.model_copy(update={"allow_private_hosts": (*self.allow_private_hosts, *hosts)})
 
 
 class Client:
     """Asks upstreams, from several threads at once; a connection of each thread to each host stays open."""
 
-    def __init__(self, settings: HttpSettings) -> None:
+    def __init__(
+        self,
+        settings: HttpSettings,
+        credentials: Credentials | None = None,
+        rules: Sequence[ErrorRule] = (),
+    ) -> None:
         self.settings = settings
+        self.credentials = credentials or Credentials([])
+        self._rules = rules
+        self._dial = guarded_dial(settings.allow_private_hosts)
         self._own = threading.local()
         self._opened: list[Connection] = []
         self._closed = threading.Event()
@@ -119,81 +122,121 @@ class Client:
     ) -> Response:
         """GET one URL; conditional (RFC 9110 13.1) where a stored document gave a validator.
 
+        The answer and every error tell the URL without credentials.
+
         Raises:
-            PermanentUpstreamError: 4xx but for those worth a retry, a body over the limit, an unusable
-                address.
+            PermanentUpstreamError: an error for good, a body over the limit, an address that is not usable or
+                may not be reached.
             TransientUpstreamError: the retries are used up.
         """
         return self._attempts(self._get, url, {**(headers or {}), **_conditions(known)})
 
     def _get(self, url: str, given: Mapping[str, str]) -> Response:
-        patience = Patience(
-            self.settings.connect_timeout, self.settings.read_timeout, self.settings.total_timeout
-        )
-        asked, headers = url, {**ALWAYS_SENT, **given}
+        with self._secrets_hidden():
+            proof = self.credentials.headers(self._post)
+            try:
+                return self._follow(url, {**ALWAYS_SENT, **given, **proof})
+            except _UnauthorizedError:
+                if not self.credentials.is_refused(proof):
+                    raise
+            proof = self.credentials.headers(self._post)
+            return self._follow(url, {**ALWAYS_SENT, **given, **proof})
+
+    def _follow(self, url: str, headers: Mapping[str, str]) -> Response:
+        """Ask for an address, through its redirects."""
+        conditional = bool(CONDITIONS & headers.keys())
+        asked = self.credentials.sign(url)
+        patience = self._patience()
         for _ in range(MAX_REDIRECTS + 1):
-            origin, target = split(asked)
-            self._take_turn(origin, url)
-            connection = self._connection(origin)
-            with _told_as_upstream_errors(connection, url):
-                answer = connection.get(target, headers, patience)
+            with self._asking(asked, url) as (origin, target, connection):
+                answer = connection.ask(target, headers, patience)
                 to = answer.headers.get("Location") if answer.status in REDIRECTS else None
                 if to is None:
-                    return self._taken(answer, url, conditional=bool(CONDITIONS & given.keys()))
-            connection.close()
-            asked = urllib.parse.urljoin(asked, to)
-            if split(asked)[0] != origin:
+                    return self._taken(answer, url, conditional=conditional)
+                connection.close()
+            asked = joined(asked, to)
+            if split(asked)[0] == origin:
+                asked = self.credentials.sign(asked)
+            else:
                 headers = ALWAYS_SENT  # what is meant for one host is no business of another
         raise PermanentUpstreamError(f"redirected in a circle, or more than {MAX_REDIRECTS} times", url)
 
     def _taken(self, answer: urllib3.HTTPResponse, url: str, *, conditional: bool) -> Response:
-        kept = {name: answer.headers[name] for name in KEPT_HEADERS if name in answer.headers}
-        fetched_at = datetime.now(UTC)
-        if answer.status == HTTPStatus.NOT_MODIFIED and conditional:
-            return Response(url, None, kept, fetched_at)
-        self._refuse_status(answer, url)
-        return Response(url, self._read(answer, url), kept, fetched_at)
+        try:
+            response = taken(
+                answer,
+                url,
+                conditional=conditional,
+                max_bytes=self.settings.max_bytes,
+                rules=self._rules,
+            )
+        except RateLimitedError as error:
+            rest = USUAL_REST if error.retry_after is None else error.retry_after
+            self._limit(split(url)[0]).rest(min(rest, self.settings.max_wait))
+            raise
+        except PermanentUpstreamError as error:
+            if answer.status == HTTPStatus.UNAUTHORIZED:
+                raise _UnauthorizedError(error.message, error.location) from None
+            raise
+        # a link may repeat what was asked with
+        told = {name: self.credentials.hide(value) for name, value in response.headers.items()}
+        return replace(response, headers=told)
 
-    def _refuse_status(self, answer: urllib3.HTTPResponse, url: str) -> None:
-        if answer.status == HTTPStatus.OK:
-            return
-        said = f"HTTP {answer.status} {answer.reason}: {_excerpt(answer)}".removesuffix(": ")
-        if answer.status not in RETRIED_STATUSES:
-            raise PermanentUpstreamError(said, url)
-        wait = retry_after(answer.headers.get("Retry-After"))
-        if wait is not None:
-            self._limit(split(url)[0]).rest(min(wait, self.settings.max_wait))
-        raise TransientUpstreamError(said, url, wait)
+    def _post(self, url: str, headers: Mapping[str, str], form: bytes) -> bytes:
+        """Send a form, for a token."""
+        with self._asking(url, url) as (_, target, connection):
+            answer = connection.ask(target, {**ALWAYS_SENT, **headers}, self._patience(), form)
+            return taken(answer, url, conditional=False, max_bytes=self.settings.max_bytes).body or b""
 
-    def _read(self, answer: urllib3.HTTPResponse, url: str) -> bytes:
-        encoding = answer.headers.get("Content-Encoding", "").strip().lower()
-        if not DECODED.issuperset(part.strip() for part in encoding.split(",")):
-            raise PermanentUpstreamError(f"the body's content encoding, {encoding}, was not asked for", url)
-        parts: list[bytes] = []
-        size = 0
-        # read1 returns what has come; a read of a whole chunk waits for it, however slowly its bytes drip
-        while chunk := answer.read1(CHUNK, decode_content=True):
-            parts.append(chunk)
-            size += len(chunk)
-            if size > self.settings.max_bytes:
-                raise PermanentUpstreamError(
-                    f"the body is larger than max_bytes, {self.settings.max_bytes} bytes", url
-                )
-        return b"".join(parts)
+    @contextmanager
+    def _asking(self, asked: str, url: str) -> Iterator[tuple[Origin, str, Connection]]:
+        """The connection for an address, when its turn has come. Tells what goes wrong as upstream errors."""
+        origin, target = split(asked)
+        if not self._limit(origin).wait(self._closed):
+            raise TransientUpstreamError("the extraction has ended", url)
+        connection = self._connection(origin)
+        try:
+            yield origin, target, connection
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, UpstreamError):
+                error.location = error.location or url
+                raise
+            if isinstance(error, ssl.SSLCertVerificationError):
+                said = f"the TLS certificate is not trusted: {error.verify_message}"
+                raise PermanentUpstreamError(said, url) from error
+            if isinstance(error, (http.client.InvalidURL, ValueError)):
+                raise PermanentUpstreamError(f"not a usable address or header: {error}", url) from error
+            if isinstance(error, (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)):
+                said = str(error) or type(error).__name__
+                raise TransientUpstreamError(f"no whole answer: {said}", url) from error
+            raise
+
+    @contextmanager
+    def _secrets_hidden(self) -> Iterator[None]:
+        """Take credentials out of errors, and out of what they were made from."""
+        try:
+            yield
+        except UpstreamError as error:
+            hide = self.credentials.hide
+            told = replace(error, message=hide(error.message), location=hide(error.location))
+            cause = error.__cause__
+            raise told from (cause if hide(repr(cause)) == repr(cause) else None)
+
+    def _patience(self) -> Patience:
+        return Patience(
+            self.settings.connect_timeout, self.settings.read_timeout, self.settings.total_timeout
+        )
 
     def _connection(self, origin: Origin) -> Connection:
         mine: dict[Origin, Connection] = self._own.__dict__.setdefault("connections", {})
         if origin not in mine:
-            mine[origin] = Connection(origin, _dial)
+            mine[origin] = Connection(origin, self._dial)
             self._opened.append(mine[origin])
         return mine[origin]
 
     def _limit(self, origin: Origin) -> RateLimit:
         return rate_limit(origin.host, self.settings.requests_per_second)
-
-    def _take_turn(self, origin: Origin, url: str) -> None:
-        if not self._limit(origin).wait(self._closed):
-            raise TransientUpstreamError("the extraction has ended", url)
 
     def _sleep(self, seconds: float) -> None:
         self._closed.wait(seconds)
@@ -208,21 +251,8 @@ class Client:
         return min(settings.max_wait, backoff(state) if asked is None else asked)
 
 
-def retry_after(header: str | None, now: datetime | None = None) -> float | None:
-    """Seconds that a Retry-After header asks to wait (RFC 9110 10.2.3): a number, or an HTTP date.
-
-    A date in the past is 0; what cannot be read is None.
-    """
-    if header is None:
-        return None
-    if header.isascii() and header.strip().isdigit():
-        return float(header.strip())
-    try:
-        moment = parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (aware - (now or datetime.now(UTC))).total_seconds())
+class _UnauthorizedError(PermanentUpstreamError):
+    pass
 
 
 def _conditions(known: KnownDocument | None) -> dict[str, str]:
@@ -230,33 +260,3 @@ def _conditions(known: KnownDocument | None) -> dict[str, str]:
         return {}
     names = {"etag": "If-None-Match", "last-modified": "If-Modified-Since"}
     return {asked: known.headers[stored] for stored, asked in names.items() if stored in known.headers}
-
-
-@contextmanager
-def _told_as_upstream_errors(connection: Connection, url: str) -> Iterator[None]:
-    """Close the connection where an answer was not read to its end, and say whether asking again may help."""
-    try:
-        yield
-    except BaseException as error:
-        connection.close()
-        if isinstance(error, ssl.SSLCertVerificationError):
-            said = f"the TLS certificate is not trusted: {error.verify_message}"
-            raise PermanentUpstreamError(said, url) from error
-        if isinstance(error, (http.client.InvalidURL, ValueError)):
-            raise PermanentUpstreamError(f"not a usable address or header: {error}", url) from error
-        if isinstance(error, (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)):
-            said = str(error) or type(error).__name__
-            raise TransientUpstreamError(f"no whole answer: {said}", url) from error
-        raise
-
-
-def _dial(host: str, port: int, seconds: float) -> socket.socket:
-    return socket.create_connection((host, port), timeout=seconds)
-
-
-def _excerpt(answer: urllib3.HTTPResponse) -> str:
-    """What came first of an error's body. The status says enough where it cannot be read."""
-    try:
-        return answer.read1(300, decode_content=True).decode("utf-8", "replace").strip()
-    except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
-        return f"(body unreadable: {error})"

@@ -62,8 +62,12 @@ class Connection:
         self._http = _Http(origin, dial)
         self._interrupted = False
 
-    def get(self, target: str, headers: Mapping[str, str], patience: Patience) -> urllib3.HTTPResponse:
-        """Ask for a target (path and query). Read the body to its end, or call `close`, before asking again.
+    def ask(
+        self, target: str, headers: Mapping[str, str], patience: Patience, form: bytes | None = None
+    ) -> urllib3.HTTPResponse:
+        """GET a target (path and query), or POST a form to it.
+
+        Read the answer's body to its end, or call `close`, before asking again.
 
         Raises:
             OSError: the connection failed or timed out.
@@ -75,13 +79,13 @@ class Connection:
             self._http.close()  # the server has left in the meantime
         kept_open = self._http.sock is not None
         try:
-            answer = self._ask(target, headers)
+            answer = self._ask(target, headers, form)
         except ConnectionError:
             self._http.close()
             if not kept_open or self._interrupted:
                 raise
             # a server may close an idle connection while a request is on its way (RFC 9112 9.3.1)
-            answer = self._ask(target, headers)
+            answer = self._ask(target, headers, form)
         return urllib3.HTTPResponse(
             body=answer,
             headers=HTTPHeaderDict(answer.getheaders()),
@@ -89,7 +93,7 @@ class Connection:
             reason=answer.reason,
             preload_content=False,
             original_response=answer,
-            request_method="GET",
+            request_method="GET" if form is None else "POST",
         )
 
     def close(self) -> None:
@@ -103,10 +107,10 @@ class Connection:
             with suppress(OSError):  # it has ended by itself
                 held.shutdown(socket.SHUT_RDWR)
 
-    def _ask(self, target: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+    def _ask(self, target: str, headers: Mapping[str, str], form: bytes | None) -> http.client.HTTPResponse:
         if self._http.sock is not None:
             self._http.sock.settimeout(self._http.patience.for_bytes())
-        self._http.request("GET", target, headers=dict(headers))
+        self._http.request("GET" if form is None else "POST", target, form, dict(headers))
         return self._http.getresponse()
 
 
@@ -125,7 +129,7 @@ class _Http(http.client.HTTPConnection):
         try:
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             opened.settimeout(self.patience.for_connection())
-            self.sock = _trust().wrap_socket(opened, server_hostname=self.host) if self._tls else opened
+            self.sock = trusted().wrap_socket(opened, server_hostname=self.host) if self._tls else opened
             self.sock.settimeout(self.patience.for_bytes())
         except BaseException:
             opened.close()
@@ -158,7 +162,7 @@ class _Timed(io.RawIOBase):
 
 
 @cache
-def _trust() -> ssl.SSLContext:
+def trusted() -> ssl.SSLContext:
     """Certificates and host names are verified, against the machine's authorities and Mozilla's."""
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())

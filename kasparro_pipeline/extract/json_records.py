@@ -136,6 +136,39 @@ def _decode(text: str) -> object:
         return _DECODER.decode(text)
 
 
+def span(text: str, path: str) -> tuple[int, int] | None:
+    """Begin and end of the value at a path (dots) in the text of a JSON value; None where there is none.
+
+    Of a key that comes twice in an object the last value counts, as in `read`.
+    """
+    index, end = _skip(text, 0), len(text)
+    for key in path.split("."):
+        if text[index : index + 1] != "{":
+            return None
+        found = None
+        index = _skip(text, index + 1)
+        while text[index : index + 1] != "}":
+            name, index = _name(text, index)
+            _, end = _DECODER.raw_decode(text, index)
+            if name == key:
+                found = index, end
+            index = _after_comma(text, end, "}")
+        if found is None:
+            return None
+        index, end = found
+    return index, end
+
+
+def entries(text: str, start: int) -> list[tuple[int, int, Any]]:
+    """Begin, end and value of each entry of the list that begins at `start` in the text of a JSON value."""
+    return _items(text, start)[0]
+
+
+def quoted(text: str) -> str:
+    """A text as JSON."""
+    return json.dumps(text)
+
+
 def mark_and_encoding(body: bytes) -> tuple[bytes, str]:
     """The byte order mark that a text begins with, and what it says; else none, and UTF-8 (RFC 8259 8.1)."""
     return next(((mark, name) for mark, name in _MARKS.items() if body.startswith(mark)), (b"", "utf-8"))

@@ -5,13 +5,13 @@ Such a list can only be read one page after the other.
 
 import re
 from typing import Literal
-from urllib.parse import urljoin
 
 from pydantic import model_validator
 
 from kasparro_pipeline.contract.mapping import MISSING, value_at
 from kasparro_pipeline.extract.errors import PermanentUpstreamError
 from kasparro_pipeline.extract.paging import Answer, Page, Paginator
+from kasparro_pipeline.extract.urls import joined
 
 _PARAMETER = r';\s*([^\s;,="]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*)))?'
 _PARAMETERS = re.compile(_PARAMETER)
@@ -116,7 +116,7 @@ def _named(token: object, page: Page, answer: Answer) -> Page | None:
 
 
 def _linked(target: object, page: Page, answer: Answer) -> Page | None:
-    return _named(urljoin(answer.url, target) if isinstance(target, str) and target else target, page, answer)
+    return _named(joined(answer.url, target) if isinstance(target, str) and target else target, page, answer)
 
 
 def _address(page: Page) -> str | None:

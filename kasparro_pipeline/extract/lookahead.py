@@ -10,7 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from kasparro_pipeline.extract.http import Client, Response
+from kasparro_pipeline.extract.http import Client
+from kasparro_pipeline.extract.http_answer import Response
 
 Place = TypeVar("Place")
 

@@ -5,10 +5,12 @@ pages; the cursor after a page names the next one, so that an interrupted extrac
 Pages are fetched ahead where they can be named beforehand, and handed over in order.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from urllib.parse import quote
+from typing import Any
 
 from kasparro_pipeline.extract import json_records
 from kasparro_pipeline.extract.documents import (
@@ -20,25 +22,21 @@ from kasparro_pipeline.extract.documents import (
     sha256,
 )
 from kasparro_pipeline.extract.errors import PermanentUpstreamError
-from kasparro_pipeline.extract.http import Client, Response
+from kasparro_pipeline.extract.exploded import exploded
+from kasparro_pipeline.extract.http import Client
+from kasparro_pipeline.extract.http_answer import Response
 from kasparro_pipeline.extract.increments import Days, Whole
 from kasparro_pipeline.extract.lookahead import Lookahead
 from kasparro_pipeline.extract.paging import Answer, Page
+from kasparro_pipeline.extract.rest_items import Item, items_of
 from kasparro_pipeline.extract.rest_spec import RestRequests
 from kasparro_pipeline.extract.since import Since
 from kasparro_pipeline.extract.urls import of_same_origin, with_params
 
 AHEAD = 2
 """Pages fetched ahead, for each request that may be under way."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """What the requests are repeated for."""
-
-    key: str
-    context: Mapping[str, str]
-    """What a contract may map beside the record; `{name}` in the path stands for a value of it."""
+LAST = sys.maxsize
+"""A window behind all of an item's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ class RestExtraction:
     def __init__(self, spec: RestRequests, base_url: str, request: Request, client: Client) -> None:
         self._spec, self._base_url, self._request = spec, base_url.rstrip("/"), request
         self._client, self._paginator = client, spec.paginator
-        self._items = _items(spec)
+        self._items = items_of(spec, request)
         self._increment = _increment(spec, request)
         self._list = _List((0, 0), self._paginator.always_pages)
         asked = spec.model_dump_json(include=set(RestRequests.model_fields))
@@ -99,6 +97,10 @@ class RestExtraction:
         progress = self._request.progress
         if progress and progress.get("asked") == self._asked and self._increment.resume(progress):
             keys = [item.key for item in self._items]
+            if progress["item"] not in keys and self._spec.parent:
+                # gone meanwhile: parents are in order, so the one behind it comes next
+                index = bisect_left(keys, progress["item"])
+                return self._next_list(index - 1, LAST) if index else self._next_list(-1, 0)
             if progress["item"] in keys:
                 place = _Place(keys.index(progress["item"]), progress["window"], Page(*progress["page"]))
                 self._list = _List((place.item, place.window), self._paginator.always_pages)
@@ -116,19 +118,18 @@ class RestExtraction:
 
     def _location(self, place: _Place) -> str:
         if (given := self._paginator.address(place.page)) is not None:
-            return of_same_origin(given, self._base_url)
-        item, path = self._items[place.item], self._spec.path
-        for name, value in item.context.items():
-            path = path.replace(f"{{{name}}}", quote(value, safe=""))
-        params = {name: _as_text(value) for name, value in self._spec.params.items()}
+            return given
+        item = self._items[place.item]
+        path = item.put_into(self._spec.path, quoted=True)
+        params = {name: item.put_into(_as_text(value)) for name, value in self._spec.params.items()}
         params |= self._increment.params(item.key, place.window)
         return with_params(self._base_url + path, params | self._paginator.params(place.page))
 
-    def _known(self, location: str, item: _Item) -> KnownDocument | None:
+    def _known(self, location: str, item: Item) -> KnownDocument | None:
         known = self._request.known(location)
-        if known and (known.context != item.context or known.layout.get("records") != self._spec.records):
-            return None  # stored by another reading of the answer: it has to be read anew
-        return known
+        if known and known.context == item.context and self._cut_as().items() <= known.layout.items():
+            return known
+        return None  # stored by another reading of the answer: it has to be read anew
 
     def _guess(self, place: _Place) -> _Place | None:
         """The place behind one whose answer has not come, as far as can be said."""
@@ -158,17 +159,23 @@ class RestExtraction:
         """The batch of an answer, and where to go on."""
         item = self._items[place.item]
         if response.body is None:
-            known = self._known(response.url, item)
-            count, headers = (known.record_count, known.headers) if known else (0, {})
+            known = None if response.ignored else self._known(response.url, item)
+            count = known.layout.get("items", known.record_count) if known else 0
+            headers = known.headers if known else response.headers
             document, records, ended = None, [], False
             answer = Answer(response.url, headers, count, None, None)
-            self._increment.unchanged(item.key)
+            if known is not None:
+                self._increment.unchanged(item.key)
         else:
             cut = json_records.cut(response.body, self._spec.records, response.url)
             last = cut.records[-1].value if cut.records else None
             answer = Answer(response.url, response.headers, len(cut.records), last, cut.around)
-            document = self._document(response, response.body, cut.layout, item)
+            layout = cut.layout | self._cut_as()
             records = self._increment.take(item.key, cut.records, response.headers)
+            if self._spec.explode:
+                layout["items"] = answer.count
+                records = exploded(self._spec.explode, records, cut.layout["encoding"])
+            document = self._document(response, response.body, layout, item)
             ended = self._increment.ends_at(item.key, cut.records)
         if self._repeats(place, answer, document):
             document, records, ended = None, [], True
@@ -177,13 +184,18 @@ class RestExtraction:
             document = None
         return self._batch(document, records, following), following
 
-    def _document(self, response: Response, body: bytes, layout: dict[str, str], item: _Item) -> Document:
+    def _cut_as(self) -> dict[str, Any]:
+        """How an answer is cut into records: part of what tells documents apart."""
+        explode = self._spec.explode.model_dump(mode="json") if self._spec.explode else None
+        return {"records": self._spec.records} | ({"explode": explode} if explode else {})
+
+    def _document(self, response: Response, body: bytes, layout: dict[str, Any], item: Item) -> Document:
         return Document(
             response.url,
             len(body),
             sha256(body),
             response.fetched_at,
-            {**layout, "records": self._spec.records},
+            layout,
             item.context,
             response.headers,
         )
@@ -211,6 +223,10 @@ class RestExtraction:
         self._list.tokens.add(place.page.token)
         if page is None:
             return self._next_list(place.item, place.window + 1)
+        if (given := self._paginator.address(page)) is not None:
+            # an upstream may repeat the key that it was asked with
+            own = self._client.credentials.unsign(of_same_origin(given, self._base_url))
+            page = replace(page, token=own)
         if page.token in self._list.tokens:
             raise PermanentUpstreamError(
                 f"the answer leads back to a page that was read before: {page.token!r}", answer.url
@@ -235,14 +251,8 @@ class RestExtraction:
 
 def _increment(spec: RestRequests, request: Request) -> Whole:
     if spec.date_window:
-        return Days(spec.date_window, request)
+        return Days(spec.date_window, request, by_item=spec.parent is not None)
     return Since(spec.incremental, request) if spec.incremental else Whole(request)
-
-
-def _items(spec: RestRequests) -> list[_Item]:
-    if spec.for_each is None:
-        return [_Item("", {})]
-    return [_Item(value, {spec.for_each.param: value}) for value in spec.for_each.values]
 
 
 def _as_text(value: str | float | bool) -> str:
@@ -256,3 +266,12 @@ def lookback_of(spec: RestRequests) -> timedelta | None:
         return spec.date_window.lookback_window
     window = spec.incremental.lookback_window if spec.incremental else None
     return window if isinstance(window, timedelta) else None
+
+
+def start_param_of(spec: RestRequests) -> str | None:
+    """The query parameter that moves with the source's checkpoint, if there is one and the same for all."""
+    if spec.parent or (spec.incremental and spec.for_each):
+        return None  # each item moves by itself
+    if spec.date_window:
+        return spec.date_window.start_param
+    return spec.incremental.param if spec.incremental else None

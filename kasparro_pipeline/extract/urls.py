@@ -1,8 +1,8 @@
 """Addresses: what one leads to, and how a query is put behind it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import unquote_plus, urlencode, urljoin
 
 from urllib3.exceptions import LocationParseError
 from urllib3.util import Url, parse_url
@@ -29,6 +29,18 @@ def split(url: str) -> tuple[Origin, str]:
     parts = _parse(url)
     host, scheme = (parts.host or "").strip("[]"), parts.scheme or ""
     return Origin(scheme, host, parts.port or PORTS[scheme]), parts.request_uri
+
+
+def joined(base: str, target: str) -> str:
+    """Where a link leads that stands in the answer of an address (RFC 3986 5).
+
+    Raises:
+        PermanentUpstreamError: nowhere.
+    """
+    try:
+        return urljoin(base, target)
+    except ValueError as error:
+        raise PermanentUpstreamError(f"not a usable address: {error}", target) from error
 
 
 def of_same_origin(url: str, base: str) -> str:
@@ -61,6 +73,19 @@ def with_params(url: str, params: Mapping[str, str]) -> str:
     parts = _parse(url)
     query = "&".join(part for part in (parts.query, urlencode(params)) if part)
     return parts._replace(query=query or None, fragment=None).url
+
+
+def without_params(url: str, names: Collection[str]) -> str:
+    """An address without some of its query parameters.
+
+    Raises:
+        PermanentUpstreamError: not an address of HTTP or HTTPS.
+    """
+    parts = _parse(url)
+    kept = [
+        part for part in (parts.query or "").split("&") if unquote_plus(part.partition("=")[0]) not in names
+    ]
+    return parts._replace(query="&".join(kept) or None).url
 
 
 def _parse(url: str) -> Url:

@@ -10,6 +10,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from kasparro_pipeline.components import CsvSource, RestSource
 from tests.integration.conftest import today
 
@@ -41,10 +43,11 @@ def start(
     )
 
 
-def paged(upstream: Upstream) -> dict[str, Any]:
+def paged(upstream: Upstream, concurrency: int = 1) -> dict[str, Any]:
     """A REST source of `{id, name}` in numbered pages, as its `defs.yaml` would say it."""
     return {
         "base_url": upstream.address,
+        "http": {"allow_private_hosts": ["127.0.0.1"], "concurrency": concurrency},
         "path": "/things",
         "paginator": {"type": "page_number"},
         "kind": "thing",
@@ -76,7 +79,7 @@ def test_p1_p4_a_run_killed_between_two_pages_is_resumed_at_the_page_where_it_st
 
     assert pipeline.value("select count(*) from kasparro.raw_record") == 2 * PAGE_SIZE
     cursor = pipeline.value("select cursor from kasparro.checkpoint")
-    assert cursor["page"] == 3
+    assert cursor["page"][0] == 3
     assert pipeline.one("select status from kasparro.etl_run") == {"status": "running"}
 
     upstream.requests.clear()
@@ -90,6 +93,45 @@ def test_p1_p4_a_run_killed_between_two_pages_is_resumed_at_the_page_where_it_st
     statuses = pipeline.rows("select status, error from kasparro.etl_run order by started_at")
     assert [row["status"] for row in statuses] == ["failed", "success"]
     assert run.result.run_id in statuses[0]["error"]
+
+
+@pytest.mark.parametrize("killed_at", [2, 4, 5])
+def test_p1_p4_a_run_killed_while_pages_are_fetched_ahead_leaves_no_gap(
+    killed_at: int, upstream: Upstream, pipeline_of: Callable[..., Pipeline], database_url: str
+) -> None:
+    children: list[subprocess.Popen[bytes]] = []
+
+    def page(query: dict[str, str], _headers: dict[str, str]) -> Any:
+        number = int(query["page"])
+        if number == killed_at and children:
+            os.kill(children.pop().pid, signal.SIGKILL)
+        first = (number - 1) * PAGE_SIZE
+        found = [{"id": first + n, "name": f"name {first + n}"} for n in range(PAGE_SIZE)]
+        return {"data": found if number <= PAGES else [], "total": PAGES * PAGE_SIZE}
+
+    upstream.answers["/things"] = page
+    attributes = paged(upstream, concurrency=4) | {"records": "data"}
+    attributes["paginator"] = {"type": "page_number", "total_path": "total"}
+    pipeline = pipeline_of(RestSource, attributes)
+    child = start("RestSource", attributes, database_url, today())
+    children.append(child)
+    assert child.wait(START_LIMIT) == -signal.SIGKILL
+
+    stored = [
+        json.loads(row["payload"])["id"]
+        for row in pipeline.rows("select payload from kasparro.raw_record order by id")
+    ]
+    assert stored == list(range(len(stored)))
+    if stored:
+        cursor = pipeline.value("select cursor from kasparro.checkpoint")
+        assert cursor["page"][0] == len(stored) // PAGE_SIZE + 1
+
+    run = pipeline.run("it")
+
+    assert run.success
+    assert run.ledger["extracted"] == PAGES * PAGE_SIZE - len(stored)
+    assert pipeline.value("select count(*) from kasparro.raw_record") == PAGES * PAGE_SIZE
+    assert len(pipeline.unified("it")) == PAGES * PAGE_SIZE
 
 
 def test_a_file_whose_load_is_killed_goes_on_behind_what_was_stored(
@@ -139,6 +181,7 @@ def test_p6_a_merge_killed_in_the_middle_shows_whole_batches_and_is_finished_by_
     fields = {"title": {"path": "name", "required": True}}
     attributes = {
         "base_url": upstream.address,
+        "http": {"allow_private_hosts": ["127.0.0.1"]},
         "path": "/things",
         "kind": "thing",
         "key": "id",

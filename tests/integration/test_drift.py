@@ -136,7 +136,7 @@ def rest(deployed: Callable[..., Deployed], upstream: Upstream) -> Deployed:
 
 
 def things(address: str, **more: Any) -> dict[str, Any]:
-    http = {"attempts": 2, "backoff": 0.01}
+    http = {"attempts": 2, "backoff": 0.01, "allow_private_hosts": ["127.0.0.1"]}
     parts = {
         "base_url": address,
         "path": "/things",

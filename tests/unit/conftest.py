@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -40,10 +40,11 @@ def reply(
 
 @dataclass
 class ScriptedUpstream:
-    """A real HTTP server. `answer` writes each reply; `seen` keeps path and headers of each request."""
+    """A real HTTP server. `answer` writes each reply; `seen` keeps path and headers of each GET."""
 
     url: str = ""
     answer: Callable[[BaseHTTPRequestHandler], None] = reply
+    post: Callable[[BaseHTTPRequestHandler], None] = reply
     seen: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     connections: set[int] = field(default_factory=set)
     """Ports that requests came from."""
@@ -65,6 +66,19 @@ class _Server(ThreadingHTTPServer):
 @pytest.fixture
 def upstream() -> Iterator[ScriptedUpstream]:
     """An upstream that answers what a test sets as `answer`."""
+    with _serving() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def other_upstream() -> Iterator[ScriptedUpstream]:
+    """Another one, on another port."""
+    with _serving() as scripted:
+        yield scripted
+
+
+@contextmanager
+def _serving() -> Iterator[ScriptedUpstream]:
     scripted = ScriptedUpstream()
 
     class Handler(BaseHTTPRequestHandler):
@@ -78,6 +92,9 @@ def upstream() -> Iterator[ScriptedUpstream]:
                 scripted.answer(self)
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True  # the client had enough
+
+        def do_POST(self) -> None:
+            scripted.post(self)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
@@ -95,7 +112,7 @@ def upstream() -> Iterator[ScriptedUpstream]:
 def client_of() -> Iterator[ClientOf]:
     """Makes clients, and closes them."""
     with ExitStack() as stack:
-        yield lambda settings: stack.enter_context(Client(settings))
+        yield lambda settings: stack.enter_context(Client(settings.allowing(["127.0.0.1"])))
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import pytest
 
 from kasparro_pipeline.extract.documents import KnownDocument
 from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError
-from kasparro_pipeline.extract.http import HttpSettings, Response, retry_after
+from kasparro_pipeline.extract.http import HttpSettings
+from kasparro_pipeline.extract.http_answer import Response, retry_after
 from tests.unit.conftest import ClientOf, ScriptedUpstream, reply
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -138,6 +139,8 @@ NOW = datetime(2024, 1, 1, tzinfo=UTC)
         ("0", 0),
         (" 120 ", 120),
         ("9" * 400, float("inf")),
+        ("1704067260", 60),
+        ("1704067000", 0),
         ("Mon, 01 Jan 2024 00:01:00 GMT", 60),
         ("Mon, 01 Jan 2024 00:01:00 -0000", 60),
         ("Sun, 31 Dec 2023 00:00:00 GMT", 0),
@@ -336,3 +339,42 @@ def test_a_header_that_cannot_be_sent_is_permanent(upstream: ScriptedUpstream, c
     with pytest.raises(PermanentUpstreamError, match="not a usable address or header"):
         client_of(HttpSettings(**FAST)).fetch(upstream.url, headers={"X-Key": "a\r\nX-Other: b"})
     assert upstream.seen == []
+
+
+@pytest.mark.parametrize("part", ["status line", "header", "chunk size"])
+def test_a_drip_of_bytes_before_the_body_counts_against_the_total_timeout(
+    part: str, upstream: ScriptedUpstream, client_of: ClientOf
+) -> None:
+    begun = {
+        "status line": b"",
+        "header": b"HTTP/1.1 200 OK\r\nX-Slow: ",
+        "chunk size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    }
+
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(begun[part])
+        for _ in range(400):
+            handler.wfile.write(b"0")
+            time.sleep(0.05)
+
+    upstream.answer = drip
+    started = time.monotonic()
+    with pytest.raises(TransientUpstreamError, match="no whole answer"):
+        get(upstream, client_of, total_timeout=0.3, attempts=1)
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, br", "aes128gcm"])
+def test_a_body_in_an_encoding_that_was_not_asked_for_is_refused(
+    encoding: str, upstream: ScriptedUpstream, client_of: ClientOf
+) -> None:
+    upstream.answer = status(200, b"[]", {"Content-Encoding": encoding})
+    with pytest.raises(PermanentUpstreamError, match="was not asked for"):
+        get(upstream, client_of)
+
+
+def test_headers_of_any_size_and_number_are_bounded(upstream: ScriptedUpstream, client_of: ClientOf) -> None:
+    for head in (b"X: " + b"a" * 70_000 + b"\r\n", b"".join(b"X%d: a\r\n" % n for n in range(200))):
+        upstream.answer = raw(b"HTTP/1.1 200 OK\r\n" + head + b"Content-Length: 0\r\n\r\n")
+        with pytest.raises(TransientUpstreamError, match="no whole answer"):
+            get(upstream, client_of, attempts=1)

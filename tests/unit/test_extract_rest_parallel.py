@@ -64,7 +64,7 @@ def extraction(
 ) -> Iterator[Iterator[Batch]]:
     made = RestRequests.model_validate(NUMBERED | spec)
     request = Request(TODAY, progress=progress)
-    with Client(HttpSettings(**FAST | http)) as client:
+    with Client(HttpSettings(**FAST | http).allowing(["127.0.0.1"])) as client:
         batches = iter(RestExtraction(made, upstream.url, request, client))
         with closing(batches):  # type: ignore[type-var]  # a generator
             yield batches
@@ -122,16 +122,14 @@ def test_a_total_bounds_what_is_asked_for(upstream: ScriptedUpstream) -> None:
     assert sorted(paged.pages) == list(range(1, 11))
 
 
+@pytest.mark.parametrize("pages", [0, 1, 2, 3, 5, 8])
 def test_without_a_total_no_more_pages_are_asked_for_in_vain_than_there_are(
-    upstream: ScriptedUpstream,
+    pages: int, upstream: ScriptedUpstream
 ) -> None:
-    for pages in (0, 1, 2, 3, 5, 8):
-        upstream.seen.clear()
-        paged = PagedUpstream(upstream, pages * 10, 10)
-        with extraction(upstream, {}, concurrency=8) as batches:
-            assert values(list(batches)) == paged.records
-        assert len(paged.pages) <= 1 + 2 * pages
-    assert max(paged.pages) <= 8 + 1 + 16
+    paged = PagedUpstream(upstream, pages * 10, 10)
+    with extraction(upstream, {}, concurrency=8) as batches:
+        assert values(list(batches)) == paged.records
+    assert len(paged.pages) <= 1 + 2 * pages
 
 
 def test_a_list_of_one_short_page_is_one_request(upstream: ScriptedUpstream) -> None:
