@@ -85,11 +85,15 @@ def postgres() -> Iterator[Server]:
             server = embedded = EmbeddedPostgres(folder)
             stack.callback(embedded.stop)
             embedded.start()
-        with psycopg.connect(server.url("postgres"), autocommit=True) as admin:
-            if not os.environ.get("TEST_POSTGRES_URL"):
+            with psycopg.connect(embedded.url("postgres"), autocommit=True) as admin:
                 # Nobody needs these databases after a failure of the machine; each test makes one
                 admin.execute("alter system set fsync = off")
-                admin.execute("select pg_reload_conf()")
+                # A test makes a replica of it, which the server of a user does not allow
+                admin.execute("alter system set wal_level = replica")
+                admin.execute("alter system set max_wal_senders = 4")
+            embedded.stop()
+            embedded.start()
+        with psycopg.connect(server.url("postgres"), autocommit=True) as admin:
             admin.execute(f"drop database if exists {TEMPLATE} with (force)")
             admin.execute(f"create database {TEMPLATE}")
         migrate.upgrade(server.url(TEMPLATE))

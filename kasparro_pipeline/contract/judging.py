@@ -13,26 +13,22 @@ from typing import Any
 
 import orjson
 
-from kasparro_pipeline.contract.columns import LEFT, QUOTED, Program, program, rank_of, text_of
-from kasparro_pipeline.contract.compiled import VERSION
+from kasparro_pipeline.contract.columns import QUOTED, rank_of, text_of
 from kasparro_pipeline.contract.evolution import added_attributes, unknown_leaves
-from kasparro_pipeline.contract.field_spec import COLUMN_TYPES, FieldType, VersionSpec, exact
+from kasparro_pipeline.contract.field_spec import COLUMN_TYPES, FieldType
 from kasparro_pipeline.contract.json_text import to_json
-from kasparro_pipeline.contract.mapping import (
-    DOCUMENT_PREFIX,
-    MAX_KEY_LENGTH,
-    MISSING,
-    KeyRefusedError,
-    is_encodable,
-    source_id,
-    value_at,
+from kasparro_pipeline.contract.reading import (
+    Field,
+    Reader,
+    Records,
+    Texts,
+    field_of,
+    record_at,
+    version_field,
 )
 from kasparro_pipeline.contract.spec import Contract
 from kasparro_pipeline.contract.table import Table
 from kasparro_pipeline.contract.validation import Rejected, Validated, compile_validator
-
-Texts = Sequence[str | None]
-Records = Table | Sequence[object]
 
 
 @dataclass(slots=True)
@@ -53,25 +49,11 @@ class Judged:
 Judge = Callable[[Records, Mapping[str, Any]], Judged]
 
 
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """How one field is read."""
-
-    name: str
-    path: str
-    kind: FieldType
-    program: Program
-    always: bool
-    """Without a value the record is judged by itself."""
-    default: str | None
-    """The text of the default; of a constant, for which `path` is empty."""
-
-
 def compile_judge(contract: Contract) -> Judge:
     """Compile a contract to a function of (records of one document, the document's context)."""
     validate = compile_validator(contract)
-    fields = [_field(contract, name) for name in contract.fields]
-    version = _version_field(contract)
+    fields = [field_of(contract, name) for name in contract.fields]
+    version = version_field(contract)
     unknown = unknown_leaves(contract)
     takes_unknown = contract.schema_contract.added == "evolve"
     hashes_of = _hasher(contract.kind)
@@ -79,7 +61,7 @@ def compile_judge(contract: Contract) -> Judge:
     def judge(records: Records, context: Mapping[str, Any]) -> Judged:
         left: set[int] = set()
         apart = _unknown(records, unknown, contract, left if not takes_unknown else None)
-        read = _Reader(records, context, left)
+        read = Reader(records, context, left)
         texts = {field.name: read.texts(field) for field in fields}
         source_ids = read.keys(contract.key_paths)
         versions: Sequence[Decimal] | None = None
@@ -103,132 +85,11 @@ def compile_judge(contract: Contract) -> Judge:
             versions = versions and list(compress(versions, whole))
             columns = {name: list(compress(column, whole)) for name, column in columns.items()}
         judged = Judged(kept, source_ids, versions, columns, hashes_of(columns, len(kept)), [])
-        alone = [(index, _record(records, index)) for index in sorted(left)]
+        alone = [(index, record_at(records, index)) for index in sorted(left)]
         _judge_one_by_one(judged, alone, validate, context)
         return judged
 
     return judge
-
-
-def _field(contract: Contract, name: str) -> _Field:
-    field, kind, modes = contract.fields[name], contract.type_of(name), contract.schema_contract
-    largest = (None, None) if modes.explosion == "evolve" else contract.largest(name)
-    run = program(name, kind, field, largest)
-    given = field.default if field.value is None else field.value
-    optional = modes.removed == modes.nullability == "evolve"
-    return _Field(
-        name,
-        "" if field.value is not None else contract.path_of(name),
-        kind,
-        run,
-        name == contract.version or (field.required and not optional),
-        None if given is None else run([exact(given)])[0],
-    )
-
-
-def _version_field(contract: Contract) -> _Field | None:
-    version = contract.version
-    if isinstance(version, VersionSpec):
-        run = program(VERSION, version.type, version.as_field(), (None, None))
-        return _Field(VERSION, version.path, version.type, run, always=True, default=None)
-    return None if version is None else _field(contract, version)
-
-
-class _Reader:
-    """Reads columns of records. Those with a value that is not plainly right are added to `left`."""
-
-    def __init__(self, records: Records, context: Mapping[str, Any], left: set[int]) -> None:
-        self._records, self._context, self._left = records, context, left
-        self._objects: Sequence[dict[str, Any]] = ()
-        if not isinstance(records, Table):
-            strange = [index for index, record in enumerate(records) if type(record) is not dict]
-            left.update(strange)
-            self._objects = [record if type(record) is dict else {} for record in records]
-
-    def texts(self, field: _Field) -> Texts:
-        """The checked values of a field, None for null."""
-        length = len(self._records)
-        if not field.path or field.path.startswith(DOCUMENT_PREFIX):
-            value = self._context.get(field.path.removeprefix(DOCUMENT_PREFIX)) if field.path else None
-            text = field.default if value is None else field.program([value])[0]
-            if text is LEFT and (value is not None or field.always):
-                self._left.update(range(length))
-            return (text,) * length
-        values = self._values(field.path)
-        nulls = values.count(None)
-        if nulls == length:
-            if field.default is None and field.always:
-                self._left.update(range(length))
-            return (field.default,) * length
-        if not nulls:
-            found = field.program(values)
-            if LEFT in found:
-                self._left.update(index for index, text in enumerate(found) if text is LEFT)
-            return found
-        given = field.program([value for value in values if value is not None])
-        follows = iter(given)
-        texts = [field.default if value is None else next(follows) for value in values]
-        if LEFT in given:
-            self._left.update(
-                index
-                for index, (value, text) in enumerate(zip(values, texts, strict=True))
-                if text is LEFT and value is not None
-            )
-        if field.always and field.default is None:
-            self._left.update(index for index, value in enumerate(values) if value is None)
-        return texts
-
-    def keys(self, paths: tuple[str, ...]) -> Sequence[str]:
-        """The source_id of each record."""
-        columns = [_plain_keys(self._values(path)) for path in paths]
-        if any(column is None for column in columns):
-            return [self._key(index, paths) for index in range(len(self._records))]
-        parts = [column for column in columns if column is not None]
-        if len(parts) == 1:
-            keys = parts[0]
-        else:
-            keys = [":".join(_escaped(part) for part in row) for row in zip(*parts, strict=True)]
-        if keys and max(map(len, keys)) > MAX_KEY_LENGTH:
-            self._left.update(index for index, key in enumerate(keys) if len(key) > MAX_KEY_LENGTH)
-        return keys
-
-    def _key(self, index: int, paths: tuple[str, ...]) -> str:
-        try:
-            return source_id(_record(self._records, index), paths, self._context)
-        except KeyRefusedError:
-            self._left.add(index)
-            return ""
-
-    def _values(self, path: str) -> Sequence[Any]:
-        """What the records have at a path; None where they have nothing."""
-        if path.startswith(DOCUMENT_PREFIX):
-            return (self._context.get(path.removeprefix(DOCUMENT_PREFIX)),) * len(self._records)
-        if isinstance(self._records, Table):
-            return self._records.columns.get(path) or (None,) * len(self._records)
-        if "." not in path:
-            return [record.get(path) for record in self._objects]
-        found = [value_at(record, path, self._context) for record in self._objects]
-        return [None if value is MISSING else value for value in found]
-
-
-def _record(records: Records, index: int) -> object:
-    return records.record(index) if isinstance(records, Table) else records[index]
-
-
-def _plain_keys(values: Sequence[Any]) -> Sequence[str] | None:
-    """Keys that `mapping.source_id` takes as they are; None if it has to look at each."""
-    kinds = set(map(type, values))
-    if kinds == {int}:
-        return list(map(str, values))
-    if kinds != {str}:
-        return None
-    joined = "".join(values)
-    plain = "\x00" not in joined and (joined.isascii() or is_encodable(joined))
-    return values if plain and all(map(str.strip, values)) else None
-
-
-def _escaped(part: str) -> str:
-    return part.replace("\\", "\\\\").replace(":", "\\:")
 
 
 def _unknown(
@@ -265,7 +126,7 @@ def _ranks(texts: Texts, rank: Callable[[str], Decimal]) -> Sequence[Decimal]:
 
 
 def _attributes(
-    fields: Mapping[_Field, Texts], apart: Mapping[int, Mapping[str, object]], length: int
+    fields: Mapping[Field, Texts], apart: Mapping[int, Mapping[str, object]], length: int
 ) -> Texts:
     """The JSON of what is no column: the fields by name, and what was taken beside them."""
     ordered = sorted(fields.items(), key=lambda item: item[0].name)

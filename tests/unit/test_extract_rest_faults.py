@@ -71,7 +71,7 @@ def test_neither_night_of_a_clock_change_leaves_a_gap_or_a_repeat_in_any_time_zo
 def test_days_are_days_of_utc_in_any_time_zone(
     zone: ZoneInfo, upstream: ScriptedUpstream, extract: Extract
 ) -> None:
-    assert zone
+    assert zone.key
     answers(upstream, lambda *_: [])
     window = {
         "start_param": "s",
@@ -147,6 +147,7 @@ def test_errors_without_end_leave_a_checkpoint_to_go_on_from(upstream: ScriptedU
 BOMBED = """
 import sys, resource
 from datetime import date
+from pathlib import Path
 from kasparro_pipeline.extract.documents import Request
 from kasparro_pipeline.extract.errors import PermanentUpstreamError
 from kasparro_pipeline.extract.http import Client, HttpSettings
@@ -156,7 +157,11 @@ with Client(HttpSettings(allow_private_hosts=("127.0.0.1",))) as client:
     try:
         list(RestExtraction(RestRequests(path="/x"), sys.argv[1], Request(date(2024, 1, 1)), client))
     except PermanentUpstreamError as error:
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, error.message)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        status = Path("/proc/self/status")
+        if status.exists():  # Linux counts into ru_maxrss what the process that started this one held
+            peak = int(status.read_text().partition("VmHWM:")[2].split()[0])
+        print(peak, error.message)
 """
 
 

@@ -57,6 +57,7 @@ def test_the_makefile_has_a_target_for_each_command_that_people_use() -> None:
         "clean",
         "lock",
         "help",
+        "bench",
         "bench-api",
     }
     assert names == wanted

@@ -1,4 +1,4 @@
-"""The words that a search finds are in its index alone; the table no longer has a column of them."""
+"""The words that a search finds are in its index alone; how many orphans a partition had is remembered."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,6 +15,8 @@ VECTOR = (
     " \"left\"(COALESCE(summary, ''::text), 90000)), 'B'::\"char\"))"
 )
 
+MEASURES = "comment on column kasparro.measurement.measure is '{}'"
+
 
 def upgrade() -> None:
     """Apply the revision."""
@@ -26,10 +28,13 @@ def upgrade() -> None:
         schema="kasparro",
         postgresql_using="gin",
     )
+    op.execute(MEASURES.format("volume, null_share, median or orphans"))
 
 
 def downgrade() -> None:
     """Take the revision back."""
+    op.execute(MEASURES.format("volume, null_share or median"))
+    op.execute("delete from kasparro.measurement where measure = 'orphans'")
     op.drop_index("unified_record_search_idx", table_name="unified_record", schema="kasparro")
     op.add_column(
         "unified_record",

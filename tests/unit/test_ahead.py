@@ -1,0 +1,60 @@
+"""Items that are made ahead come in order, one at a time, and an error comes in its place."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import nullcontext
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kasparro_pipeline.components.ahead import ahead
+
+
+@given(st.lists(st.integers()), st.booleans())
+def test_items_come_in_order_and_an_error_behind_those_before_it(items: list[int], fails: bool) -> None:
+    def made() -> Iterator[int]:
+        yield from items
+        if fails:
+            raise LookupError
+
+    found = []
+    with pytest.raises(LookupError) if fails else nullcontext():
+        for item in ahead(made()):
+            found.append(item)  # noqa: PERF402 - what came before an error counts
+    assert found == items
+
+
+def test_the_first_is_made_by_the_caller_and_the_next_one_while_it_is_in_use() -> None:
+    makers: list[str] = []
+    second_is_made = threading.Event()
+
+    def made() -> Iterator[int]:
+        for number in range(3):
+            makers.append(threading.current_thread().name)
+            if number == 1:
+                second_is_made.set()
+            yield number
+
+    for number in ahead(made()):
+        if number == 0:
+            assert second_is_made.wait(10)
+    assert makers[0] == threading.main_thread().name
+    assert all(name.startswith("ahead") for name in makers[1:])
+
+
+def test_not_more_than_one_is_made_ahead_and_leaving_early_leaves_nothing_behind() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            made.append(number)
+            yield number
+
+    interval, before = sys.getswitchinterval(), threading.active_count()
+    found = ahead(items())
+    assert next(found) == 0
+    found.close()  # type: ignore[attr-defined]  # a generator
+    assert len(made) <= 2
+    assert (sys.getswitchinterval(), threading.active_count()) == (interval, before)
