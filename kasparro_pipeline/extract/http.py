@@ -135,12 +135,12 @@ class Client:
         with self._secrets_hidden():
             proof = self.credentials.headers(self._post)
             try:
-                return self._follow(url, {**ALWAYS_SENT, **given, **proof})
+                return self._follow(url, _headers(given, proof))
             except _UnauthorizedError:
                 if not self.credentials.is_refused(proof):
                     raise
             proof = self.credentials.headers(self._post)
-            return self._follow(url, {**ALWAYS_SENT, **given, **proof})
+            return self._follow(url, _headers(given, proof))
 
     def _follow(self, url: str, headers: Mapping[str, str]) -> Response:
         """Ask for an address, through its redirects."""
@@ -253,6 +253,14 @@ class Client:
 
 class _UnauthorizedError(PermanentUpstreamError):
     pass
+
+
+def _headers(*given: Mapping[str, str]) -> dict[str, str]:
+    """The headers of a request: a later one replaces an earlier one of its name (RFC 9110 5.1)."""
+    sent: dict[str, tuple[str, str]] = {}
+    for headers in (ALWAYS_SENT, *given):
+        sent |= {name.lower(): (name, value) for name, value in headers.items()}
+    return dict(sent.values())
 
 
 def _conditions(known: KnownDocument | None) -> dict[str, str]:

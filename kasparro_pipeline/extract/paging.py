@@ -6,6 +6,7 @@ sends nothing itself. The kinds are in `counted_pages` and `linked_pages`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal
 
 from pydantic import Field
@@ -57,9 +58,13 @@ class Answer:
     def number(self, path: str | None) -> int | None:
         """The whole number, also as text, that the body has at a path; None where it has none."""
         told = self.told(path)
+        if isinstance(told, bool):
+            return None
         if isinstance(told, str) and told.isascii() and told.isdigit():
             return int(told)
-        return told if isinstance(told, int) and not isinstance(told, bool) and told >= 0 else None
+        if isinstance(told, Decimal) and told.is_finite() and told == told.to_integral_value():
+            told = int(told)  # 25.0
+        return told if isinstance(told, int) and told >= 0 else None
 
 
 class Paginator(StrictModel):

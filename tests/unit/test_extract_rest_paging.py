@@ -97,6 +97,7 @@ def test_a_short_page_ends_offsets_only_where_the_spec_says_so(
     [
         ({"total": 25}, {"total_path": "total"}),
         ({"total": "25"}, {"total_path": "total"}),
+        ({"total": 25.0}, {"total_path": "total"}),
         ({"meta": {"pages": 3}}, {"total_pages_path": "meta.pages"}),
     ],
 )
