@@ -7,6 +7,7 @@ is in the body belong to the extractors.
 import http.client
 import ssl
 import threading
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -73,6 +74,10 @@ class HttpSettings(StrictModel):
         return self.model_copy(update={"allow_private_hosts": (*self.allow_private_hosts, *hosts)})
 
 
+class UnauthorizedError(PermanentUpstreamError):
+    """The upstream does not know who asks."""
+
+
 class Client:
     """Asks upstreams, from several threads at once; a connection of each thread to each host stays open."""
 
@@ -136,7 +141,7 @@ class Client:
             proof = self.credentials.headers(self._post)
             try:
                 return self._follow(url, _headers(given, proof))
-            except _UnauthorizedError:
+            except UnauthorizedError:
                 if not self.credentials.is_refused(proof):
                     raise
             proof = self.credentials.headers(self._post)
@@ -176,7 +181,7 @@ class Client:
             raise
         except PermanentUpstreamError as error:
             if answer.status == HTTPStatus.UNAUTHORIZED:
-                raise _UnauthorizedError(error.message, error.location) from None
+                raise UnauthorizedError(error.message, error.location) from None
             raise
         # a link may repeat what was asked with
         told = {name: self.credentials.hide(value) for name, value in response.headers.items()}
@@ -220,8 +225,8 @@ class Client:
         except UpstreamError as error:
             hide = self.credentials.hide
             told = replace(error, message=hide(error.message), location=hide(error.location))
-            cause = error.__cause__
-            raise told from (cause if hide(repr(cause)) == repr(cause) else None)
+            shown = "".join(traceback.format_exception(error.__cause__)) if error.__cause__ else ""
+            raise told from (error.__cause__ if hide(shown) == shown else None)
 
     def _patience(self) -> Patience:
         return Patience(
@@ -249,10 +254,6 @@ class Client:
         error = state.outcome.exception() if state.outcome else None
         asked = error.retry_after if isinstance(error, TransientUpstreamError) else None
         return min(settings.max_wait, backoff(state) if asked is None else asked)
-
-
-class _UnauthorizedError(PermanentUpstreamError):
-    pass
 
 
 def _headers(*given: Mapping[str, str]) -> dict[str, str]:

@@ -277,6 +277,24 @@ def test_no_error_tells_a_secret_that_the_upstream_repeats(
     assert not [form for form in (SECRET, quote(SECRET), quote(SECRET, safe=""), basic) if form in told]
 
 
+@pytest.mark.parametrize("broken", ["ab\ncd-efgh", "tök\x00en-ü", "a'b\"c\\d\n e"])
+@pytest.mark.parametrize("auth", [HEADER, QUERY, BASIC, {"type": "bearer", "token_env": "KEY"}])
+def test_no_error_tells_a_secret_that_cannot_be_sent(
+    auth: dict[str, Any], broken: str, upstream: ScriptedUpstream
+) -> None:
+    upstream.answer = lambda handler: reply(handler, 403)
+    with pytest.raises(UpstreamError) as refused:
+        fetch(upstream.url + "/x", auth, {**SECRETS, "KEY": broken, "PASSWORD": broken}, attempts=1)
+    told = everything_told(refused.value)
+    for form in (broken, repr(broken)[1:-1], repr(broken.encode())[2:-1], quote(broken)):
+        assert form not in told
+
+
+def test_a_line_break_behind_a_secret_is_no_part_of_it(upstream: ScriptedUpstream) -> None:
+    fetch(upstream.url + "/x", {"type": "bearer", "token_env": "KEY"}, {"KEY": "abcdef\n"})
+    assert upstream.seen[0][1]["Authorization"] == "Bearer abcdef"
+
+
 def test_documents_and_cursors_hold_no_key_that_the_upstream_repeats_in_its_links(
     upstream: ScriptedUpstream,
 ) -> None:
