@@ -224,6 +224,16 @@ def test_requests_are_spaced_as_the_spec_says_whatever_the_concurrency(upstream:
     assert max(moments) - min(moments) >= 9 / 40 * 0.9
 
 
+def test_the_spacing_holds_from_one_run_to_the_next(upstream: ScriptedUpstream) -> None:
+    PagedUpstream(upstream, 20, 10, told=True)
+    started = time.monotonic()
+    for _ in range(4):
+        with extraction(upstream, TOTAL, concurrency=4, requests_per_second=10) as batches:
+            list(batches)
+    assert len(upstream.seen) == 8
+    assert time.monotonic() - started >= 7 / 10 * 0.95
+
+
 def test_a_host_that_asks_for_a_rest_gets_one_from_all_threads(upstream: ScriptedUpstream) -> None:
     paged = PagedUpstream(upstream, 200, 10, told=True)
     served = upstream.answer
