@@ -238,6 +238,8 @@ class Client:
         if origin not in mine:
             mine[origin] = Connection(origin, self._dial)
             self._opened.append(mine[origin])
+            if self._closed.is_set():
+                mine[origin].interrupt()  # `stop` has come before this one was known
         return mine[origin]
 
     def _limit(self, origin: Origin) -> RateLimit:

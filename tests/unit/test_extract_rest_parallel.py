@@ -115,6 +115,67 @@ def test_whatever_the_list_and_wherever_it_is_interrupted_every_record_comes_onc
     assert not any(batch.done for batch in found[:-1])
 
 
+FAULTS: dict[str, Callable[[BaseHTTPRequestHandler], object]] = {
+    "503": lambda handler: reply(handler, 503),
+    "429": lambda handler: reply(handler, 429, headers={"Retry-After": "0"}),
+    "cut": lambda handler: reply(
+        handler, 200, b'{"data": [', {"Content-Length": "999", "Connection": "close"}
+    ),
+    "gone": lambda handler: setattr(handler, "close_connection", True),
+    "garbage": lambda handler: handler.wfile.write(b"nonsense\r\n\r\n"),
+}
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    faults=st.dictionaries(
+        st.integers(1, 8), st.lists(st.sampled_from(sorted(FAULTS)), min_size=1, max_size=3), max_size=4
+    ),
+    concurrency=st.integers(1, 5),
+    told=st.booleans(),
+)
+def test_whatever_goes_wrong_on_the_way_what_comes_is_whole_and_without_a_gap(
+    faults: dict[int, list[str]], concurrency: int, *, told: bool, upstream: ScriptedUpstream
+) -> None:
+    paged = PagedUpstream(upstream, 30, 5, told=told)
+    served, left, lock = (
+        upstream.answer,
+        {page: list(kinds) for page, kinds in faults.items()},
+        threading.Lock(),
+    )
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        page = int(dict(parse_qsl(urlsplit(handler.path).query))["page"])
+        with lock:
+            kind = left[page].pop(0) if left.get(page) else None
+        if kind is None:
+            served(handler)
+            return
+        FAULTS[kind](handler)
+        if kind in {"cut", "garbage"}:
+            handler.close_connection = True
+
+    upstream.answer = answer
+    asked = 6 if told else 7  # without a total the empty page behind the last one is part of the list
+    fatal = [page for page, kinds in faults.items() if len(kinds) >= 3 and page <= asked]
+    found: list[Batch] = []
+    failed = False
+    with extraction(upstream, TOTAL, concurrency=concurrency, attempts=3) as batches:
+        try:
+            for batch in batches:
+                found.append(batch)  # noqa: PERF402 - what came before the error counts
+        except TransientUpstreamError:
+            failed = True
+    # a connection that was kept open and is gone is opened again without counting as an attempt
+    surely = [page for page in fatal if "gone" not in faults[page] and "garbage" not in faults[page]]
+    assert failed or not surely
+    assert not failed or fatal
+    assert values(found) == paged.records[: len(values(found))]
+    if not failed:
+        assert values(found) == paged.records
+        assert found[-1].done
+
+
 def test_a_total_bounds_what_is_asked_for(upstream: ScriptedUpstream) -> None:
     paged = PagedUpstream(upstream, 100, 10, told=True)
     with extraction(upstream, TOTAL, concurrency=8) as batches:
