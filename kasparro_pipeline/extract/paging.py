@@ -11,8 +11,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from kasparro_pipeline.contract.mapping import MISSING, value_at
+from kasparro_pipeline.contract.mapping import MISSING
 from kasparro_pipeline.contract.spec import StrictModel
+from kasparro_pipeline.extract.body_path import value_in
 from kasparro_pipeline.extract.errors import PermanentUpstreamError
 
 
@@ -45,7 +46,7 @@ class Answer:
         """What the body says at a path; None where it says nothing."""
         if path is None or self.around is None:
             return None
-        found = value_at(self.around(), path, {})
+        found = value_in(self.around(), path)
         return None if found is MISSING else found
 
     def flag(self, path: str | None) -> bool | None:

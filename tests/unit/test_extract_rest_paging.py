@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from kasparro_pipeline.contract.mapping import MISSING
+from kasparro_pipeline.extract.body_path import value_in
 from kasparro_pipeline.extract.documents import KnownDocument
 from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError
 from kasparro_pipeline.extract.linked_pages import links
@@ -403,6 +405,38 @@ def test_a_link_header_is_read_as_rfc_8288_says(header: str, found: dict[str, st
 @given(st.text(max_size=40))
 def test_any_link_header_is_read(header: str) -> None:
     assert isinstance(links(header), dict)
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("a", {"b": [{"c": 1}, [2, 3]]}),
+        ("a.b[0].c", 1),
+        ("$.a.b[0].c", 1),
+        ("a.b[-1][0]", 2),
+        ("a.b[1][1]", 3),
+        ("d.e", 4),
+        ("a.b[2]", None),
+        ("a.b[-3]", None),
+        ("a[0]", None),
+        ("a.b.c", None),
+        ("a.b[x]", None),
+        ("x", None),
+    ],
+)
+def test_a_path_in_a_body_has_keys_and_indexes(path: str, found: object) -> None:
+    value = value_in({"a": {"b": [{"c": 1}, [2, 3]]}, "d.e": 4}, path)
+    assert (None if value is MISSING else value) == found
+
+
+def test_a_root_that_is_a_list_has_indexes_too() -> None:
+    assert value_in([5, {"a": 6}], "[1].a") == 6
+    assert value_in([5], "$[0]") == 5
+
+
+@given(st.text(max_size=12))
+def test_any_path_is_looked_for(path: str) -> None:
+    value_in({"a": [1, {"b": 2}]}, path)
 
 
 # all of them
