@@ -72,7 +72,10 @@ class Paginator(StrictModel):
     """What all of them have in common."""
 
     max_pages: int = Field(default=1000, ge=1)
-    """More pages with records than this are an error, since the upstream may never end."""
+    """Most pages of a list that have records."""
+    beyond_max_pages: Literal["fail", "stop"] = "fail"
+    """What more pages mean: an error, since the upstream may never end; or `stop`, where only the first pages
+    of a list are wanted."""
 
     def first(self) -> Page:
         """The first page."""
@@ -94,6 +97,8 @@ class Paginator(StrictModel):
             TransientUpstreamError: the answer contradicts itself.
         """
         found = self._next(page, answer)
+        if self.beyond_max_pages == "stop" and page.number + 1 >= self.max_pages:
+            return None
         if page.number >= self.max_pages and (found is not None or answer.count):
             raise PermanentUpstreamError(f"more than max_pages, {self.max_pages} pages", answer.url)
         return found
@@ -105,6 +110,10 @@ class Paginator(StrictModel):
     def pages(self, page: Page, answer: Answer) -> int | None:  # noqa: ARG002 - for those that are told it
         """How many pages the list has, if the answer tells it."""
         return None
+
+    def may_be_asked(self, page: Page) -> bool:
+        """Whether a page is within `max_pages`, or the one behind, which tells whether there are more."""
+        return page.number < self.max_pages + (self.beyond_max_pages == "fail")
 
     @property
     def always_pages(self) -> int | None:
@@ -137,6 +146,10 @@ class SinglePage(Paginator):
     def needs_body(self) -> bool:
         """Nothing follows."""
         return False
+
+    def may_be_asked(self, page: Page) -> bool:
+        """Whether a page is within `max_pages`, or the one behind, which tells whether there are more."""
+        return page.number < self.max_pages + (self.beyond_max_pages == "fail")
 
     @property
     def always_pages(self) -> int:

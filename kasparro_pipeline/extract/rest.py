@@ -142,7 +142,7 @@ class RestExtraction:
         if not same_list:
             return None  # how long a list behind this one is, is not known
         page = self._paginator.guess(place.page)
-        if page is None or page.number > self._paginator.max_pages:
+        if page is None or not self._paginator.may_be_asked(page):
             return None
         return _Place(place.item, place.window, page)
 

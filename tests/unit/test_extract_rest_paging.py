@@ -195,6 +195,20 @@ def test_a_page_that_repeats_is_the_end_where_the_spec_says_so(
         extract(spec_of("page_number"))
 
 
+@pytest.mark.parametrize("paginator", [{"type": "page_number"}, {"type": "offset", "limit": 2}])
+def test_only_the_first_pages_are_taken_where_the_spec_says_so(
+    paginator: dict[str, Any], upstream: ScriptedUpstream, extract: Extract
+) -> None:
+    serve(upstream, lambda query: {"data": [query, 0], "next": len(upstream.seen)})
+    limits = {"max_pages": 3, "beyond_max_pages": "stop"}
+    found = extract({"records": "data", "paginator": paginator | limits})
+    assert len(values(found)) == 6
+    assert found[-1].done
+    cursor = {"type": "cursor", "cursor_path": "next"}
+    assert len(values(extract({"records": "data", "paginator": cursor | limits}))) == 6
+    assert len(upstream.seen) == 6
+
+
 # cursor
 
 

@@ -193,6 +193,14 @@ def test_without_a_total_no_more_pages_are_asked_for_in_vain_than_there_are(
     assert len(paged.pages) <= 1 + 2 * pages
 
 
+def test_no_page_is_asked_for_in_vain_where_only_the_first_are_wanted(upstream: ScriptedUpstream) -> None:
+    paged = PagedUpstream(upstream, 1000, 10)
+    first = {"paginator": {"type": "page_number", "max_pages": 6, "beyond_max_pages": "stop"}}
+    with extraction(upstream, first, concurrency=8) as batches:
+        assert values(list(batches)) == list(range(60))
+    assert sorted(paged.pages) == [1, 2, 3, 4, 5, 6]
+
+
 def test_a_list_of_one_short_page_is_one_request(upstream: ScriptedUpstream) -> None:
     paged = PagedUpstream(upstream, 3, 10)
     short = {"paginator": {"type": "page_number", "page_size": 10, "last_page": "short"}}
