@@ -151,19 +151,21 @@ class Client:
         """Ask for an address, through its redirects."""
         conditional = bool(CONDITIONS & headers.keys())
         asked = self.credentials.sign(url)
+        home: Origin | None = split(url)[0]
         patience = self._patience()
         for _ in range(MAX_REDIRECTS + 1):
-            with self._asking(asked, url) as (origin, target, connection):
+            with self._asking(asked, url) as (target, connection):
                 answer = connection.ask(target, headers, patience)
                 to = answer.headers.get("Location") if answer.status in REDIRECTS else None
                 if to is None:
                     return self._taken(answer, url, conditional=conditional)
                 connection.close()
             asked = joined(asked, to)
-            if split(asked)[0] == origin:
-                asked = self.credentials.sign(asked)
+            if split(asked)[0] != home:
+                # what is meant for one host is no business of another, wherever that leads
+                headers, home = ALWAYS_SENT, None
             else:
-                headers = ALWAYS_SENT  # what is meant for one host is no business of another
+                asked = self.credentials.sign(asked)
         raise PermanentUpstreamError(f"redirected in a circle, or more than {MAX_REDIRECTS} times", url)
 
     def _taken(self, answer: urllib3.HTTPResponse, url: str, *, conditional: bool) -> Response:
@@ -189,19 +191,19 @@ class Client:
 
     def _post(self, url: str, headers: Mapping[str, str], form: bytes) -> bytes:
         """Send a form, for a token."""
-        with self._asking(url, url) as (_, target, connection):
+        with self._asking(url, url) as (target, connection):
             answer = connection.ask(target, {**ALWAYS_SENT, **headers}, self._patience(), form)
             return taken(answer, url, conditional=False, max_bytes=self.settings.max_bytes).body or b""
 
     @contextmanager
-    def _asking(self, asked: str, url: str) -> Iterator[tuple[Origin, str, Connection]]:
+    def _asking(self, asked: str, url: str) -> Iterator[tuple[str, Connection]]:
         """The connection for an address, when its turn has come. Tells what goes wrong as upstream errors."""
         origin, target = split(asked)
         if not self._limit(origin).wait(self._closed):
             raise TransientUpstreamError("the extraction has ended", url)
         connection = self._connection(origin)
         try:
-            yield origin, target, connection
+            yield target, connection
         except BaseException as error:
             connection.close()
             if isinstance(error, UpstreamError):

@@ -232,6 +232,24 @@ def test_credentials_and_headers_are_not_sent_to_another_host(
     assert len(other_upstream.seen) == 3
 
 
+@pytest.mark.parametrize("auth", [QUERY, BASIC])
+def test_another_host_gets_no_credentials_by_leading_on_to_itself_or_back(
+    auth: dict[str, Any], upstream: ScriptedUpstream, other_upstream: ScriptedUpstream
+) -> None:
+    away, back = {"Location": other_upstream.url + "/1"}, {"Location": upstream.url + "/back"}
+    upstream.answer = lambda handler: (
+        reply(handler) if handler.path.startswith("/back") else reply(handler, 302, headers=away)
+    )
+    other_upstream.answer = lambda handler: reply(
+        handler, 302, headers={"Location": "/2"} if handler.path.startswith("/1") else back
+    )
+    fetch(upstream.url + "/x", auth)
+    assert other_upstream.paths == ["/1", "/2"]
+    assert upstream.paths[-1] == "/back"
+    for _, headers in (*other_upstream.seen, upstream.seen[-1]):
+        assert "Authorization" not in headers
+
+
 def test_credentials_go_along_to_another_path_of_the_same_host(upstream: ScriptedUpstream) -> None:
     upstream.answer = lambda handler: (
         reply(handler, 301, headers={"Location": "/y"}) if handler.path.startswith("/x") else reply(handler)
