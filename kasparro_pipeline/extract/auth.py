@@ -66,7 +66,7 @@ class OAuth2ClientCredentials(StrictModel):
 
     type: Literal["oauth2_client_credentials"]
     """`oauth2_client_credentials`"""
-    token_url: str = Field(pattern=r"^https?://[^/\s]+")
+    token_url: str = Field(pattern=r"^https?://[^/@\s]+(/\S*)?$")
     """Address that gives tokens."""
     client_id_env: EnvironmentName
     """Environment variable that holds the client's id."""

@@ -94,6 +94,19 @@ def test_a_header_of_the_spec_that_would_hold_a_secret_is_refused(name: str) -> 
         RestRequests.model_validate({"path": "/x", "headers": {name: "abc"}})
 
 
+def test_an_address_that_holds_a_password_is_refused_and_does_not_tell_it(
+    upstream: ScriptedUpstream,
+) -> None:
+    address = upstream.url.replace("http://", "http://me:s3cret@")
+    with Client(HttpSettings(**FAST)) as client, pytest.raises(PermanentUpstreamError) as refused:
+        client.fetch(address)
+    assert "use `auth`" in refused.value.message
+    assert "s3cret" not in everything_told(refused.value)
+    upstream.answer = lambda handler: reply(handler, 302, headers={"Location": address})
+    with pytest.raises(PermanentUpstreamError, match="use `auth`"):
+        fetch(upstream.url, BASIC)
+
+
 # OAuth 2
 
 
