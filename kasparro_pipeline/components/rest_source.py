@@ -29,7 +29,7 @@ from kasparro_pipeline.warehouse.ledger import Connection, Hold
 class RestSourceSpec(UpstreamSpec, RestRequests):
     """Records from a REST API."""
 
-    base_url: str = Field(pattern=r"^https?://[^/\s]+")
+    base_url: str = Field(pattern=r"^https?://[^/@\s]+(/\S*)?$")
     """Address of the API; `path` is added to it."""
     schedule: str = "0 * * * *"
     """When the current day is extracted: a cron expression, in UTC."""

@@ -66,7 +66,7 @@ class OAuth2ClientCredentials(StrictModel):
 
     type: Literal["oauth2_client_credentials"]
     """`oauth2_client_credentials`"""
-    token_url: str = Field(pattern=r"^https?://[^/\s]+")
+    token_url: str = Field(pattern=r"^https?://[^/@\s]+(/\S*)?$")
     """Address that gives tokens."""
     client_id_env: EnvironmentName
     """Environment variable that holds the client's id."""
@@ -95,11 +95,11 @@ def credentials(auth: Auth | None, secrets: Mapping[str, str]) -> "Credentials":
         PermanentUpstreamError: an environment variable that it names is not set, or empty.
     """
     names = environment_names(auth)
-    if missing := [name for name in names if not secrets.get(name)]:
+    if missing := [name for name in names if not secrets.get(name, "").strip()]:
         raise PermanentUpstreamError(
             f"`auth` names what is not set: {', '.join(missing)}; set it in the environment or in .env"
         )
-    values = [secrets[name] for name in names]
+    values = [secrets[name].strip() for name in names]  # a file's last line break is no part of a secret
     if isinstance(auth, ApiKey):
         sent = {auth.name: values[0]}
         return Credentials(values, **{"headers" if auth.location == "header" else "params": sent})
@@ -152,6 +152,8 @@ class Credentials:
             quote_plus,
             lambda text: quote(text, safe=""),
             lambda text: json.dumps(text)[1:-1],
+            lambda text: repr(text)[1:-1],
+            lambda text: repr(text.encode())[2:-1],  # as http.client shows a header that it refuses
         )
         written = {write(secret) for secret in secrets for write in ways}
         written |= {

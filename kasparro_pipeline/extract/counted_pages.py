@@ -17,7 +17,7 @@ class _Counted(Paginator):
     """How the last page is known where the upstream does not tell it. `short` saves a request, but ends too
     early where an upstream gives fewer records than it was asked for."""
     total_path: str | None = None
-    """Path of the number of records in the whole list: keys joined by dots."""
+    """Path of the number of records in the whole list: `total`, `meta.total`."""
     has_more_path: str | None = None
     """Path of what says whether there are more pages: true or false."""
     repeated_page: Literal["fail", "stop"] = "fail"

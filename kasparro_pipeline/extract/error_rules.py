@@ -11,8 +11,9 @@ from typing import Literal
 import orjson
 from pydantic import Field, field_validator, model_validator
 
-from kasparro_pipeline.contract.mapping import MISSING, value_at
+from kasparro_pipeline.contract.mapping import MISSING
 from kasparro_pipeline.contract.spec import StrictModel
+from kasparro_pipeline.extract.body_path import value_in
 
 Action = Literal["retry", "rate_limited", "fail", "ignore"]
 
@@ -25,7 +26,7 @@ class ErrorRule(StrictModel):
     header: str | None = None
     """Header that has to be there."""
     path: str | None = None
-    """Path in the body, keys joined by dots, that has to be there with a value other than null."""
+    """Path in the body (`status`, `errors[0].code`) that has to be there with a value other than null."""
     matches: str | None = None
     """A regular expression for the value of `header` or `path`, to be found somewhere in it."""
     action: Action
@@ -67,7 +68,7 @@ def first_that_fits(
             continue
         if rule.path is not None:
             parsed = _parse(body) if parsed is MISSING else parsed
-            told = value_at(parsed, rule.path, {})
+            told = value_in(parsed, rule.path)
         else:
             told = headers.get(rule.header, MISSING) if rule.header is not None else ""
         if told is MISSING or told is None:

@@ -7,6 +7,7 @@ is in the body belong to the extractors.
 import http.client
 import ssl
 import threading
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -73,6 +74,10 @@ class HttpSettings(StrictModel):
         return self.model_copy(update={"allow_private_hosts": (*self.allow_private_hosts, *hosts)})
 
 
+class UnauthorizedError(PermanentUpstreamError):
+    """The upstream does not know who asks."""
+
+
 class Client:
     """Asks upstreams, from several threads at once; a connection of each thread to each host stays open."""
 
@@ -135,30 +140,32 @@ class Client:
         with self._secrets_hidden():
             proof = self.credentials.headers(self._post)
             try:
-                return self._follow(url, {**ALWAYS_SENT, **given, **proof})
-            except _UnauthorizedError:
+                return self._follow(url, _headers(given, proof))
+            except UnauthorizedError:
                 if not self.credentials.is_refused(proof):
                     raise
             proof = self.credentials.headers(self._post)
-            return self._follow(url, {**ALWAYS_SENT, **given, **proof})
+            return self._follow(url, _headers(given, proof))
 
     def _follow(self, url: str, headers: Mapping[str, str]) -> Response:
         """Ask for an address, through its redirects."""
         conditional = bool(CONDITIONS & headers.keys())
         asked = self.credentials.sign(url)
+        home: Origin | None = split(url)[0]
         patience = self._patience()
         for _ in range(MAX_REDIRECTS + 1):
-            with self._asking(asked, url) as (origin, target, connection):
+            with self._asking(asked, url) as (target, connection):
                 answer = connection.ask(target, headers, patience)
                 to = answer.headers.get("Location") if answer.status in REDIRECTS else None
                 if to is None:
                     return self._taken(answer, url, conditional=conditional)
                 connection.close()
             asked = joined(asked, to)
-            if split(asked)[0] == origin:
-                asked = self.credentials.sign(asked)
+            if split(asked)[0] != home:
+                # what is meant for one host is no business of another, wherever that leads
+                headers, home = ALWAYS_SENT, None
             else:
-                headers = ALWAYS_SENT  # what is meant for one host is no business of another
+                asked = self.credentials.sign(asked)
         raise PermanentUpstreamError(f"redirected in a circle, or more than {MAX_REDIRECTS} times", url)
 
     def _taken(self, answer: urllib3.HTTPResponse, url: str, *, conditional: bool) -> Response:
@@ -176,7 +183,7 @@ class Client:
             raise
         except PermanentUpstreamError as error:
             if answer.status == HTTPStatus.UNAUTHORIZED:
-                raise _UnauthorizedError(error.message, error.location) from None
+                raise UnauthorizedError(error.message, error.location) from None
             raise
         # a link may repeat what was asked with
         told = {name: self.credentials.hide(value) for name, value in response.headers.items()}
@@ -184,19 +191,19 @@ class Client:
 
     def _post(self, url: str, headers: Mapping[str, str], form: bytes) -> bytes:
         """Send a form, for a token."""
-        with self._asking(url, url) as (_, target, connection):
+        with self._asking(url, url) as (target, connection):
             answer = connection.ask(target, {**ALWAYS_SENT, **headers}, self._patience(), form)
             return taken(answer, url, conditional=False, max_bytes=self.settings.max_bytes).body or b""
 
     @contextmanager
-    def _asking(self, asked: str, url: str) -> Iterator[tuple[Origin, str, Connection]]:
+    def _asking(self, asked: str, url: str) -> Iterator[tuple[str, Connection]]:
         """The connection for an address, when its turn has come. Tells what goes wrong as upstream errors."""
         origin, target = split(asked)
         if not self._limit(origin).wait(self._closed):
             raise TransientUpstreamError("the extraction has ended", url)
         connection = self._connection(origin)
         try:
-            yield origin, target, connection
+            yield target, connection
         except BaseException as error:
             connection.close()
             if isinstance(error, UpstreamError):
@@ -220,8 +227,8 @@ class Client:
         except UpstreamError as error:
             hide = self.credentials.hide
             told = replace(error, message=hide(error.message), location=hide(error.location))
-            cause = error.__cause__
-            raise told from (cause if hide(repr(cause)) == repr(cause) else None)
+            shown = "".join(traceback.format_exception(error.__cause__)) if error.__cause__ else ""
+            raise told from (error.__cause__ if hide(shown) == shown else None)
 
     def _patience(self) -> Patience:
         return Patience(
@@ -233,6 +240,8 @@ class Client:
         if origin not in mine:
             mine[origin] = Connection(origin, self._dial)
             self._opened.append(mine[origin])
+            if self._closed.is_set():
+                mine[origin].interrupt()  # `stop` has come before this one was known
         return mine[origin]
 
     def _limit(self, origin: Origin) -> RateLimit:
@@ -251,8 +260,12 @@ class Client:
         return min(settings.max_wait, backoff(state) if asked is None else asked)
 
 
-class _UnauthorizedError(PermanentUpstreamError):
-    pass
+def _headers(*given: Mapping[str, str]) -> dict[str, str]:
+    """The headers of a request: a later one replaces an earlier one of its name (RFC 9110 5.1)."""
+    sent: dict[str, tuple[str, str]] = {}
+    for headers in (ALWAYS_SENT, *given):
+        sent |= {name.lower(): (name, value) for name, value in headers.items()}
+    return dict(sent.values())
 
 
 def _conditions(known: KnownDocument | None) -> dict[str, str]:

@@ -59,6 +59,7 @@ def taken(
     kept = {name: answer.headers[name] for name in KEPT_HEADERS if name in answer.headers}
     fetched_at = datetime.now(UTC)
     if answer.status == HTTPStatus.NOT_MODIFIED and conditional:
+        answer.drain_conn()  # there is nothing in it, and the connection is free for the next request
         return Response(url, None, kept, fetched_at)
     body = None
     if answer.status == HTTPStatus.OK or any(rule.path is not None for rule in rules):

@@ -74,6 +74,8 @@ class Connection:
             http.client.HTTPException: what came is no HTTP, or the target cannot be sent.
             ValueError: a header cannot be sent.
         """
+        if self._interrupted:
+            raise ConnectionAbortedError("the extraction has ended")
         self._http.patience = patience
         if self._http.sock is not None and wait_for_read(self._http.sock, timeout=0):
             self._http.close()  # the server has left in the meantime

@@ -26,7 +26,7 @@ class Cursor(Paginator):
     cursor_param: str = "cursor"
     """Query parameter that carries the cursor."""
     cursor_path: str | None = None
-    """Path of the next cursor in an answer: keys joined by dots."""
+    """Path of the next cursor in an answer: `next`, `meta.next`, `pages[0].cursor`."""
     record_path: str | None = None
     """Instead: path of it in the last record of a page (`id`)."""
     has_more_path: str | None = None
@@ -83,7 +83,7 @@ class NextUrl(Paginator):
     type: Literal["next_url"]
     """`next_url`"""
     next_path: str = "next"
-    """Path of the address: keys joined by dots. A relative one counts from the answer's own."""
+    """Path of the address: `next`, `links[0].href`. A relative address counts from the answer's own."""
 
     def address(self, page: Page) -> str | None:
         """The address that the page before gave."""

@@ -69,4 +69,7 @@ class Lookahead(Generic[Place]):
         self._under_way.clear()
 
     def _has_room(self) -> bool:
-        return len(self._under_way) * self._largest < self._client.settings.max_bytes
+        settings = self._client.settings
+        if not self._largest:
+            return len(self._under_way) < settings.concurrency  # how large they are is not known yet
+        return len(self._under_way) * self._largest < settings.max_bytes

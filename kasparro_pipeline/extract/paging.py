@@ -6,12 +6,14 @@ sends nothing itself. The kinds are in `counted_pages` and `linked_pages`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal
 
 from pydantic import Field
 
-from kasparro_pipeline.contract.mapping import MISSING, value_at
+from kasparro_pipeline.contract.mapping import MISSING
 from kasparro_pipeline.contract.spec import StrictModel
+from kasparro_pipeline.extract.body_path import value_in
 from kasparro_pipeline.extract.errors import PermanentUpstreamError
 
 
@@ -44,7 +46,7 @@ class Answer:
         """What the body says at a path; None where it says nothing."""
         if path is None or self.around is None:
             return None
-        found = value_at(self.around(), path, {})
+        found = value_in(self.around(), path)
         return None if found is MISSING else found
 
     def flag(self, path: str | None) -> bool | None:
@@ -57,16 +59,23 @@ class Answer:
     def number(self, path: str | None) -> int | None:
         """The whole number, also as text, that the body has at a path; None where it has none."""
         told = self.told(path)
+        if isinstance(told, bool):
+            return None
         if isinstance(told, str) and told.isascii() and told.isdigit():
             return int(told)
-        return told if isinstance(told, int) and not isinstance(told, bool) and told >= 0 else None
+        if isinstance(told, Decimal) and told.is_finite() and told == told.to_integral_value():
+            told = int(told)  # 25.0
+        return told if isinstance(told, int) and told >= 0 else None
 
 
 class Paginator(StrictModel):
     """What all of them have in common."""
 
     max_pages: int = Field(default=1000, ge=1)
-    """More pages with records than this are an error, since the upstream may never end."""
+    """Most pages of a list that have records."""
+    beyond_max_pages: Literal["fail", "stop"] = "fail"
+    """What more pages mean: an error, since the upstream may never end; or `stop`, where only the first pages
+    of a list are wanted."""
 
     def first(self) -> Page:
         """The first page."""
@@ -88,6 +97,8 @@ class Paginator(StrictModel):
             TransientUpstreamError: the answer contradicts itself.
         """
         found = self._next(page, answer)
+        if self.beyond_max_pages == "stop" and page.number + 1 >= self.max_pages:
+            return None
         if page.number >= self.max_pages and (found is not None or answer.count):
             raise PermanentUpstreamError(f"more than max_pages, {self.max_pages} pages", answer.url)
         return found
@@ -99,6 +110,10 @@ class Paginator(StrictModel):
     def pages(self, page: Page, answer: Answer) -> int | None:  # noqa: ARG002 - for those that are told it
         """How many pages the list has, if the answer tells it."""
         return None
+
+    def may_be_asked(self, page: Page) -> bool:
+        """Whether a page is within `max_pages`, or the one behind, which tells whether there are more."""
+        return page.number < self.max_pages + (self.beyond_max_pages == "fail")
 
     @property
     def always_pages(self) -> int | None:
@@ -131,6 +146,10 @@ class SinglePage(Paginator):
     def needs_body(self) -> bool:
         """Nothing follows."""
         return False
+
+    def may_be_asked(self, page: Page) -> bool:
+        """Whether a page is within `max_pages`, or the one behind, which tells whether there are more."""
+        return page.number < self.max_pages + (self.beyond_max_pages == "fail")
 
     @property
     def always_pages(self) -> int:

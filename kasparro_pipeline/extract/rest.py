@@ -65,7 +65,7 @@ class _List:
 
 
 class RestExtraction:
-    """One extraction of a REST source; iterate it to get its batches."""
+    """One extraction of a REST source; iterate it once to get its batches. Its client ends with it."""
 
     def __init__(self, spec: RestRequests, base_url: str, request: Request, client: Client) -> None:
         self._spec, self._base_url, self._request = spec, base_url.rstrip("/"), request
@@ -123,7 +123,9 @@ class RestExtraction:
         path = item.put_into(self._spec.path, quoted=True)
         params = {name: item.put_into(_as_text(value)) for name, value in self._spec.params.items()}
         params |= self._increment.params(item.key, place.window)
-        return with_params(self._base_url + path, params | self._paginator.params(place.page))
+        # what stands for a value must not run into the host's name
+        base = f"{self._base_url}/{path.removeprefix('/')}" if path else self._base_url
+        return with_params(base, params | self._paginator.params(place.page))
 
     def _known(self, location: str, item: Item) -> KnownDocument | None:
         known = self._request.known(location)
@@ -140,7 +142,7 @@ class RestExtraction:
         if not same_list:
             return None  # how long a list behind this one is, is not known
         page = self._paginator.guess(place.page)
-        if page is None or page.number > self._paginator.max_pages:
+        if page is None or not self._paginator.may_be_asked(page):
             return None
         return _Place(place.item, place.window, page)
 

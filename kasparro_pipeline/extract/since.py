@@ -36,7 +36,9 @@ class Since(Whole):
         super().__init__(request)
         self._spec = spec
         self._own_clock = datetime.now(UTC)
-        self._before = {item: _State(**state) for item, state in self._cursor.get("items", {}).items()}
+        stored = self._cursor.get("items", {})
+        # a source that asked for days before has days here: it begins anew
+        self._before = {item: _State(**state) for item, state in stored.items() if isinstance(state, dict)}
         self._known = {item: set().union(*state.seen.values()) for item, state in self._before.items()}
         self._after: dict[str, _State] = {}
 

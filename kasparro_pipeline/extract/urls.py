@@ -93,6 +93,9 @@ def _parse(url: str) -> Url:
         parts = parse_url(url)
     except LocationParseError as error:
         raise PermanentUpstreamError(f"not a usable address: {error}", url) from error
+    if parts.auth is not None:
+        said = "not a usable address: it holds a user name or password; use `auth`"
+        raise PermanentUpstreamError(said, parts._replace(auth=None).url)
     labels = (parts.host or "").removesuffix(".").split(".")
     if parts.scheme not in PORTS or not all(labels):
         raise PermanentUpstreamError("not a usable address: it needs http or https, and a host", url)

@@ -14,6 +14,7 @@ import yaml
 
 from kasparro_pipeline.components import RestSource
 from kasparro_pipeline.components.resources import Warehouse
+from kasparro_pipeline.components.settings import secrets
 from tests.integration.conftest import Pipeline, today
 
 if TYPE_CHECKING:
@@ -150,6 +151,18 @@ def test_a_secret_that_is_not_set_fails_the_run_by_name_before_any_request(
     assert "EXAMPLE_TOKEN" in run.ledger["error"]
     assert exchange.upstream.requests == []
     assert len([event for event in run.result.all_events if event.is_step_restarted]) == 0
+
+
+def test_secrets_may_be_in_the_env_file_and_the_environment_counts_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("OF_THE_FILE=a\nOF_BOTH=b\nEMPTY=\n")
+    monkeypatch.setenv("OF_BOTH", "c")
+
+    found = secrets()
+
+    assert (found["OF_THE_FILE"], found["OF_BOTH"], "EMPTY" in found) == ("a", "c", False)
 
 
 def test_a_parent_that_is_not_there_yet_fails_the_run_and_says_so(example: Pipeline) -> None:

@@ -94,6 +94,19 @@ def test_a_header_of_the_spec_that_would_hold_a_secret_is_refused(name: str) -> 
         RestRequests.model_validate({"path": "/x", "headers": {name: "abc"}})
 
 
+def test_an_address_that_holds_a_password_is_refused_and_does_not_tell_it(
+    upstream: ScriptedUpstream,
+) -> None:
+    address = upstream.url.replace("http://", "http://me:s3cret@")
+    with Client(HttpSettings(**FAST)) as client, pytest.raises(PermanentUpstreamError) as refused:
+        client.fetch(address)
+    assert "use `auth`" in refused.value.message
+    assert "s3cret" not in everything_told(refused.value)
+    upstream.answer = lambda handler: reply(handler, 302, headers={"Location": address})
+    with pytest.raises(PermanentUpstreamError, match="use `auth`"):
+        fetch(upstream.url, BASIC)
+
+
 # OAuth 2
 
 
@@ -232,6 +245,24 @@ def test_credentials_and_headers_are_not_sent_to_another_host(
     assert len(other_upstream.seen) == 3
 
 
+@pytest.mark.parametrize("auth", [QUERY, BASIC])
+def test_another_host_gets_no_credentials_by_leading_on_to_itself_or_back(
+    auth: dict[str, Any], upstream: ScriptedUpstream, other_upstream: ScriptedUpstream
+) -> None:
+    away, back = {"Location": other_upstream.url + "/1"}, {"Location": upstream.url + "/back"}
+    upstream.answer = lambda handler: (
+        reply(handler) if handler.path.startswith("/back") else reply(handler, 302, headers=away)
+    )
+    other_upstream.answer = lambda handler: reply(
+        handler, 302, headers={"Location": "/2"} if handler.path.startswith("/1") else back
+    )
+    fetch(upstream.url + "/x", auth)
+    assert other_upstream.paths == ["/1", "/2"]
+    assert upstream.paths[-1] == "/back"
+    for _, headers in (*other_upstream.seen, upstream.seen[-1]):
+        assert "Authorization" not in headers
+
+
 def test_credentials_go_along_to_another_path_of_the_same_host(upstream: ScriptedUpstream) -> None:
     upstream.answer = lambda handler: (
         reply(handler, 301, headers={"Location": "/y"}) if handler.path.startswith("/x") else reply(handler)
@@ -275,6 +306,24 @@ def test_no_error_tells_a_secret_that_the_upstream_repeats(
     told = everything_told(refused.value)
     basic = base64.b64encode(f"me:{SECRET}".encode()).decode()
     assert not [form for form in (SECRET, quote(SECRET), quote(SECRET, safe=""), basic) if form in told]
+
+
+@pytest.mark.parametrize("broken", ["ab\ncd-efgh", "tök\x00en-ü", "a'b\"c\\d\n e"])
+@pytest.mark.parametrize("auth", [HEADER, QUERY, BASIC, {"type": "bearer", "token_env": "KEY"}])
+def test_no_error_tells_a_secret_that_cannot_be_sent(
+    auth: dict[str, Any], broken: str, upstream: ScriptedUpstream
+) -> None:
+    upstream.answer = lambda handler: reply(handler, 403)
+    with pytest.raises(UpstreamError) as refused:
+        fetch(upstream.url + "/x", auth, {**SECRETS, "KEY": broken, "PASSWORD": broken}, attempts=1)
+    told = everything_told(refused.value)
+    for form in (broken, repr(broken)[1:-1], repr(broken.encode())[2:-1], quote(broken)):
+        assert form not in told
+
+
+def test_a_line_break_behind_a_secret_is_no_part_of_it(upstream: ScriptedUpstream) -> None:
+    fetch(upstream.url + "/x", {"type": "bearer", "token_env": "KEY"}, {"KEY": "abcdef\n"})
+    assert upstream.seen[0][1]["Authorization"] == "Bearer abcdef"
 
 
 def test_documents_and_cursors_hold_no_key_that_the_upstream_repeats_in_its_links(

@@ -81,6 +81,30 @@ def test_a_chunked_answer_is_taken_whole(upstream: ScriptedUpstream, client_of: 
     assert get(upstream, client_of).body == b"abcde"
 
 
+def test_a_header_that_is_given_replaces_the_usual_one_whatever_its_case(
+    upstream: ScriptedUpstream, client_of: ClientOf
+) -> None:
+    client = client_of(HttpSettings(**FAST))
+    client.fetch(upstream.url, headers={"user-agent": "me", "ACCEPT": "application/json"})
+    ((_, asked),) = upstream.seen
+    names = [name.lower() for name in asked]
+    assert sorted(names) == sorted(set(names))
+    assert (asked["user-agent"], asked["ACCEPT"]) == ("me", "application/json")
+
+
+def test_a_connection_is_kept_after_answers_without_a_body(
+    upstream: ScriptedUpstream, client_of: ClientOf
+) -> None:
+    client = client_of(HttpSettings(**FAST | {"attempts": 1}))
+    known = KnownDocument(1, b"", 5, {"etag": '"1"'}, {}, {})
+    kept = []
+    for code in (304, 200, 304, 304):
+        upstream.answer = status(code)
+        kept.append(client.fetch(upstream.url, known=known))
+    assert [answer.body for answer in kept] == [None, b"", None, None]
+    assert len(upstream.connections) == 1
+
+
 def test_one_connection_serves_many_requests(upstream: ScriptedUpstream, client_of: ClientOf) -> None:
     upstream.answer = status(200, b"x" * 200_000)
     client = client_of(HttpSettings(**FAST))

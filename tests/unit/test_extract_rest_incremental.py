@@ -255,6 +255,19 @@ def test_whatever_comes_between_extractions_in_rising_order_no_record_is_missed(
         assert all(batch.document is None for batch in extract(spec, source_cursor=cursor))
 
 
+def test_the_checkpoint_of_a_source_that_asked_in_another_way_is_no_hindrance(
+    table: Table, extract: Extract
+) -> None:
+    table.add(stamp(1))
+    for before in ({"through": "2024-01-01"}, {"items": {"": "2024-01-01"}}, {}, None):
+        assert len(values(extract(spec_of(), source_cursor=before))) == 1
+    window = {"start_param": "s", "end_param": "e", "cursor": "at"}
+    since = extract(spec_of())[-1].cursor
+    assert len(
+        values(extract({"date_window": window, "paginator": {"type": "page_number"}}, source_cursor=since))
+    )
+
+
 # forms of values
 
 

@@ -80,6 +80,15 @@ def test_whatever_a_parent_is_named_the_request_stays_in_its_place(
     assert dict(parse_qsl(parts.query)) == {"q": odd}
 
 
+@pytest.mark.parametrize("odd", [".example.org", "@example.org", ":1", ":pw@example.org"])
+def test_a_path_that_begins_with_a_parent_leads_to_no_other_host(
+    odd: str, upstream: ScriptedUpstream, extract: Extract
+) -> None:
+    answers(upstream, lambda *_: [])
+    extract({"path": "{parent.id}", "parent": {"source": "coins"}}, parents=coins(odd))
+    assert [unquote(path) for path in upstream.paths] == [f"/{odd}"]
+
+
 def test_a_parent_without_records_is_an_error_that_says_what_to_do(extract: Extract) -> None:
     with pytest.raises(PermanentUpstreamError, match="the parent source `coins` has no unified records"):
         extract(CHILD, parents=coins())

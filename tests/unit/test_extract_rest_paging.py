@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from kasparro_pipeline.contract.mapping import MISSING
+from kasparro_pipeline.extract.body_path import value_in
 from kasparro_pipeline.extract.documents import KnownDocument
 from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError
 from kasparro_pipeline.extract.linked_pages import links
@@ -97,6 +99,7 @@ def test_a_short_page_ends_offsets_only_where_the_spec_says_so(
     [
         ({"total": 25}, {"total_path": "total"}),
         ({"total": "25"}, {"total_path": "total"}),
+        ({"total": 25.0}, {"total_path": "total"}),
         ({"meta": {"pages": 3}}, {"total_pages_path": "meta.pages"}),
     ],
 )
@@ -190,6 +193,20 @@ def test_a_page_that_repeats_is_the_end_where_the_spec_says_so(
     assert (found[-1].document, found[-1].done) == (None, True)
     with pytest.raises(PermanentUpstreamError, match="page 4 of the list holds the same"):
         extract(spec_of("page_number"))
+
+
+@pytest.mark.parametrize("paginator", [{"type": "page_number"}, {"type": "offset", "limit": 2}])
+def test_only_the_first_pages_are_taken_where_the_spec_says_so(
+    paginator: dict[str, Any], upstream: ScriptedUpstream, extract: Extract
+) -> None:
+    serve(upstream, lambda query: {"data": [query, 0], "next": len(upstream.seen)})
+    limits = {"max_pages": 3, "beyond_max_pages": "stop"}
+    found = extract({"records": "data", "paginator": paginator | limits})
+    assert len(values(found)) == 6
+    assert found[-1].done
+    cursor = {"type": "cursor", "cursor_path": "next"}
+    assert len(values(extract({"records": "data", "paginator": cursor | limits}))) == 6
+    assert len(upstream.seen) == 6
 
 
 # cursor
@@ -402,6 +419,38 @@ def test_a_link_header_is_read_as_rfc_8288_says(header: str, found: dict[str, st
 @given(st.text(max_size=40))
 def test_any_link_header_is_read(header: str) -> None:
     assert isinstance(links(header), dict)
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("a", {"b": [{"c": 1}, [2, 3]]}),
+        ("a.b[0].c", 1),
+        ("$.a.b[0].c", 1),
+        ("a.b[-1][0]", 2),
+        ("a.b[1][1]", 3),
+        ("d.e", 4),
+        ("a.b[2]", None),
+        ("a.b[-3]", None),
+        ("a[0]", None),
+        ("a.b.c", None),
+        ("a.b[x]", None),
+        ("x", None),
+    ],
+)
+def test_a_path_in_a_body_has_keys_and_indexes(path: str, found: object) -> None:
+    value = value_in({"a": {"b": [{"c": 1}, [2, 3]]}, "d.e": 4}, path)
+    assert (None if value is MISSING else value) == found
+
+
+def test_a_root_that_is_a_list_has_indexes_too() -> None:
+    assert value_in([5, {"a": 6}], "[1].a") == 6
+    assert value_in([5], "$[0]") == 5
+
+
+@given(st.text(max_size=12))
+def test_any_path_is_looked_for(path: str) -> None:
+    value_in({"a": [1, {"b": 2}]}, path)
 
 
 # all of them

@@ -115,6 +115,67 @@ def test_whatever_the_list_and_wherever_it_is_interrupted_every_record_comes_onc
     assert not any(batch.done for batch in found[:-1])
 
 
+FAULTS: dict[str, Callable[[BaseHTTPRequestHandler], object]] = {
+    "503": lambda handler: reply(handler, 503),
+    "429": lambda handler: reply(handler, 429, headers={"Retry-After": "0"}),
+    "cut": lambda handler: reply(
+        handler, 200, b'{"data": [', {"Content-Length": "999", "Connection": "close"}
+    ),
+    "gone": lambda handler: setattr(handler, "close_connection", True),
+    "garbage": lambda handler: handler.wfile.write(b"nonsense\r\n\r\n"),
+}
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    faults=st.dictionaries(
+        st.integers(1, 8), st.lists(st.sampled_from(sorted(FAULTS)), min_size=1, max_size=3), max_size=4
+    ),
+    concurrency=st.integers(1, 5),
+    told=st.booleans(),
+)
+def test_whatever_goes_wrong_on_the_way_what_comes_is_whole_and_without_a_gap(
+    faults: dict[int, list[str]], concurrency: int, *, told: bool, upstream: ScriptedUpstream
+) -> None:
+    paged = PagedUpstream(upstream, 30, 5, told=told)
+    served, left, lock = (
+        upstream.answer,
+        {page: list(kinds) for page, kinds in faults.items()},
+        threading.Lock(),
+    )
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        page = int(dict(parse_qsl(urlsplit(handler.path).query))["page"])
+        with lock:
+            kind = left[page].pop(0) if left.get(page) else None
+        if kind is None:
+            served(handler)
+            return
+        FAULTS[kind](handler)
+        if kind in {"cut", "garbage"}:
+            handler.close_connection = True
+
+    upstream.answer = answer
+    asked = 6 if told else 7  # without a total the empty page behind the last one is part of the list
+    fatal = [page for page, kinds in faults.items() if len(kinds) >= 3 and page <= asked]
+    found: list[Batch] = []
+    failed = False
+    with extraction(upstream, TOTAL, concurrency=concurrency, attempts=3) as batches:
+        try:
+            for batch in batches:
+                found.append(batch)  # noqa: PERF402 - what came before the error counts
+        except TransientUpstreamError:
+            failed = True
+    # a connection that was kept open and is gone is opened again without counting as an attempt
+    surely = [page for page in fatal if "gone" not in faults[page] and "garbage" not in faults[page]]
+    assert failed or not surely
+    assert not failed or fatal
+    assert values(found) == paged.records[: len(values(found))]
+    if not failed:
+        assert values(found) == paged.records
+        assert found[-1].done
+
+
 def test_a_total_bounds_what_is_asked_for(upstream: ScriptedUpstream) -> None:
     paged = PagedUpstream(upstream, 100, 10, told=True)
     with extraction(upstream, TOTAL, concurrency=8) as batches:
@@ -130,6 +191,14 @@ def test_without_a_total_no_more_pages_are_asked_for_in_vain_than_there_are(
     with extraction(upstream, {}, concurrency=8) as batches:
         assert values(list(batches)) == paged.records
     assert len(paged.pages) <= 1 + 2 * pages
+
+
+def test_no_page_is_asked_for_in_vain_where_only_the_first_are_wanted(upstream: ScriptedUpstream) -> None:
+    paged = PagedUpstream(upstream, 1000, 10)
+    first = {"paginator": {"type": "page_number", "max_pages": 6, "beyond_max_pages": "stop"}}
+    with extraction(upstream, first, concurrency=8) as batches:
+        assert values(list(batches)) == list(range(60))
+    assert sorted(paged.pages) == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_list_of_one_short_page_is_one_request(upstream: ScriptedUpstream) -> None:
@@ -222,6 +291,16 @@ def test_requests_are_spaced_as_the_spec_says_whatever_the_concurrency(upstream:
         list(batches)
     assert len(moments) == 10
     assert max(moments) - min(moments) >= 9 / 40 * 0.9
+
+
+def test_the_spacing_holds_from_one_run_to_the_next(upstream: ScriptedUpstream) -> None:
+    PagedUpstream(upstream, 20, 10, told=True)
+    started = time.monotonic()
+    for _ in range(4):
+        with extraction(upstream, TOTAL, concurrency=4, requests_per_second=10) as batches:
+            list(batches)
+    assert len(upstream.seen) == 8
+    assert time.monotonic() - started >= 7 / 10 * 0.95
 
 
 def test_a_host_that_asks_for_a_rest_gets_one_from_all_threads(upstream: ScriptedUpstream) -> None:
