@@ -13,25 +13,46 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import dagster as dg
+import psycopg
 import pytest
 import uvicorn
+from alembic import command
 from psycopg.rows import dict_row
 
 from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.definitions import build_definitions
 from kasparro_pipeline.extract.documents import RawRecord
 from kasparro_pipeline.stack.sandbox.app import create_app
-from kasparro_pipeline.warehouse import raw_batches
+from kasparro_pipeline.warehouse import migrate, raw_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    import psycopg
-
     from kasparro_pipeline.components.component import SourceComponent
+    from tests.conftest import Server
 
 PROJECT_DATA = "data"
+
+
+@pytest.fixture
+def database_at(postgres: Server) -> Iterator[Callable[[str], str]]:
+    """Makes a database whose tables are those of a revision, and gives its address."""
+    made: list[str] = []
+
+    def make(revision: str) -> str:
+        made.append(f"kasparro_test_at_{revision}")
+        with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
+            admin.execute(f"drop database if exists {made[-1]} with (force)")
+            admin.execute(f"create database {made[-1]}")
+        url = postgres.url(made[-1])
+        command.upgrade(migrate.alembic_config(url), revision)
+        return url
+
+    yield make
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
+        for name in made:
+            admin.execute(f"drop database {name} with (force)")
 
 
 def today() -> str:

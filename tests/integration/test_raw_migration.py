@@ -12,21 +12,13 @@ from kasparro_pipeline.warehouse import migrate
 from kasparro_pipeline.warehouse.raw_batches import MOST_BYTES as MOST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.conftest import Server
+    from collections.abc import Callable
 
 
 @pytest.fixture
-def row_database(postgres: Server) -> Iterator[str]:
+def row_database(database_at: Callable[[str], str]) -> str:
     """A database whose raw records are a row each."""
-    with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
-        admin.execute("drop database if exists kasparro_test_rows with (force)")
-        admin.execute("create database kasparro_test_rows")
-        url = postgres.url("kasparro_test_rows")
-        command.upgrade(migrate.alembic_config(url), "0005")
-        yield url
-        admin.execute("drop database kasparro_test_rows with (force)")
+    return database_at("0005")
 
 
 def kept(url: str) -> list[Any]:

@@ -17,10 +17,9 @@ from kasparro_pipeline.warehouse.contracts import ContractVersion
 from kasparro_pipeline.warehouse.validated import RejectedRecord, ValidatedRecords
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from kasparro_pipeline.warehouse.ledger import Connection, Hold
-    from tests.conftest import Server
 
 TEXTS = st.text(
     st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=6
@@ -136,15 +135,9 @@ def test_p5_outcomes_that_are_the_same_are_not_written_again(warehouse: Connecti
 
 
 @pytest.fixture
-def row_database(postgres: Server) -> Iterator[str]:
+def row_database(database_at: Callable[[str], str]) -> str:
     """A database whose validated records are a row each."""
-    with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
-        admin.execute("drop database if exists kasparro_test_validated with (force)")
-        admin.execute("create database kasparro_test_validated")
-        url = postgres.url("kasparro_test_validated")
-        command.upgrade(migrate.alembic_config(url), "0006")
-        yield url
-        admin.execute("drop database kasparro_test_validated with (force)")
+    return database_at("0006")
 
 
 COLUMNS = (
