@@ -14,7 +14,7 @@ from kasparro_api import problems
 from kasparro_api.data.parameters import DataParameters
 from kasparro_api.wire import TextStatement
 from kasparro_pipeline.warehouse.history import CHANGE_LOCK, VERSION_COLUMNS
-from kasparro_pipeline.warehouse.tables import SCHEMA
+from kasparro_pipeline.warehouse.tables import SCHEMA, SEARCH_VECTOR
 
 if TYPE_CHECKING:
     from kasparro_api.database import Database
@@ -39,9 +39,12 @@ _BOUNDS = TextStatement(
 
 def parts(time: str) -> tuple[str, str]:
     """The versions at `time` (a placeholder) that are still there, and those that were replaced since."""
-    present = f"(select {_COLUMNS} from {SCHEMA}.unified_record r where {_was_written('r', time)}) unified"
+    present = (
+        f"(select {_COLUMNS}, r.search from {SCHEMA}.unified_record r"
+        f" where {_was_written('r', time)}) unified"
+    )
     replaced = (
-        f"(select {_COLUMNS}"
+        f"(select {_COLUMNS}, {SEARCH_VECTOR} as search"
         f" from {_CHANGES} later join {SCHEMA}.unified_history r on r.replaced_in = later.id"
         f" where later.changed_at > {time} and {_was_written('r', time)}) unified"
     )

@@ -19,14 +19,7 @@ from kasparro_api.data.filters import Filter
 from kasparro_api.data.parameters import Deleted
 from kasparro_api.sql import Statement
 from kasparro_api.wire import Numbered, TextStatement
-from kasparro_pipeline.warehouse.tables import (
-    AMOUNT_SORT,
-    NEWEST_SORT,
-    PUBLISHED_SORT,
-    SCHEMA,
-    SEARCH_VECTOR,
-    TITLE_SORT,
-)
+from kasparro_pipeline.warehouse.tables import AMOUNT_SORT, NEWEST_SORT, PUBLISHED_SORT, SCHEMA, TITLE_SORT
 
 _UNIFIED = f"{SCHEMA}.unified_record"
 _VERSIONS = f"{SCHEMA}.data_version"
@@ -246,9 +239,7 @@ def _where(selection: Selection, values: Values, *more: str, lists: Container[st
     if selection.as_of is None:
         conditions += [_kind_exists(item, selection, values) for item in kinds]
     if selection.search is not None:
-        conditions.append(
-            f"{SEARCH_VECTOR} @@ websearch_to_tsquery('english', {values.bind(selection.search)})"
-        )
+        conditions.append(f"search @@ websearch_to_tsquery('english', {values.bind(selection.search)})")
     if deleted := _DELETED[selection.deleted]:
         conditions.append(deleted)
     conditions += more
@@ -273,9 +264,7 @@ def _published(selection: Selection) -> str:
 def _sort_key(selection: Selection, values: Values) -> str:
     name = selection.sort.removeprefix("-")
     if name == "relevance":
-        return (
-            f"ts_rank_cd({SEARCH_VECTOR}, websearch_to_tsquery('english', {values.bind(selection.search)}))"
-        )
+        return f"ts_rank_cd(search, websearch_to_tsquery('english', {values.bind(selection.search)}))"
     return _published(selection) if name == "published_at" else _SORTS[name][0]
 
 

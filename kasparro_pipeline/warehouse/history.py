@@ -29,7 +29,9 @@ from kasparro_pipeline.warehouse.tables import metadata, unified_record
 CHANGE_LOCK = 0x63686E67
 """The advisory lock under which a change is dated; who has held it shared sees every change dated before."""
 
-VERSION_COLUMNS = tuple(column.name for column in unified_record.columns if column.name != "changed_in")
+VERSION_COLUMNS = tuple(
+    column.name for column in unified_record.columns if column.name not in {"search", "changed_in"}
+)
 """What a version of a record consists of."""
 
 unified_change = Table(
