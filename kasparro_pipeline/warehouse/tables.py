@@ -123,8 +123,8 @@ rejected_record = Table(
 )
 
 # Cut, because a text search vector takes a megabyte at most and a long text must not stop a merge. It is a
-# column, a third of the rows' bytes: with an index of the expression alone, a search for a word that is neither
-# common nor rare took ten times as long
+# column, a third of the rows' bytes: with an index of the expression alone, searches for words that are
+# neither common nor rare took ten times as long
 SEARCH_VECTOR = (
     "(setweight(to_tsvector('english'::regconfig, \"left\"(COALESCE(title, ''::text), 10000)), 'A'::\"char\")"
     " || setweight(to_tsvector('english'::regconfig, \"left\"(COALESCE(summary, ''::text), 90000)),"
