@@ -21,6 +21,7 @@ MERGE_LOCK = 0x6D657267
 """Advisory: shared by every transaction that writes to the unified table, alone for one that fills it."""
 FROM_RECORDS = 10_000
 """Records from which on it is worth while."""
+LONGEST_FILLING = "15min"
 PATIENCE = "1s"
 """How long the indexes' locks are waited for; then the records are merged as ever."""
 
@@ -40,8 +41,13 @@ _STATISTICS = f"alter index {SCHEMA}.unified_record_amount_idx alter column 1 se
 
 
 def share(connection: Connection) -> None:
-    """Wait, within a transaction that writes to the unified table, until nobody fills it."""
+    """Wait, within a transaction that writes to the unified table, until nobody fills it.
+
+    It ends, but may take longer than a statement waits for a lock elsewhere.
+    """
+    connection.execute(f"set local lock_timeout = '{LONGEST_FILLING}'")
     connection.execute("select pg_advisory_xact_lock_shared(%s)", (MERGE_LOCK,))
+    connection.execute("set local lock_timeout to default")
 
 
 @contextmanager
@@ -79,7 +85,9 @@ def repair(connection: Connection) -> None:
     """Build the indexes that a filling left out whose process died."""
     if not _missing(connection):
         return
-    connection.execute("select pg_advisory_lock(%s)", (MERGE_LOCK,))  # it may be going on
+    with connection.transaction():  # it may be going on
+        connection.execute(f"set local lock_timeout = '{LONGEST_FILLING}'")
+        connection.execute("select pg_advisory_lock(%s)", (MERGE_LOCK,))
     try:
         build_indexes(connection)
     finally:

@@ -149,6 +149,7 @@ def test_a_merge_waits_while_another_session_fills_the_table(
 ) -> None:
     it = waiting(warehouse)
     hold = it.hold(PARTITIONS[0])
+    warehouse.execute("set lock_timeout = '100ms'")  # for a lock of any other kind
     with psycopg.connect(database_url, autocommit=True) as other:
         other.execute("select pg_advisory_lock(%s)", (filling.MERGE_LOCK,))
         merging = threading.Thread(target=merge_validated, args=(warehouse, hold), kwargs={"whole": False})
