@@ -7,7 +7,7 @@ here. The properties in the tests hold both ways equal.
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
@@ -172,15 +172,3 @@ def _by_value(kind: FieldType, field: TypeAdapter[Any]) -> Program:
         return found
 
     return each
-
-
-def rank_of(kind: FieldType) -> Callable[[str], Decimal]:
-    """What makes a number of a checked version, so that versions compare: see `validation.comparable`."""
-    if kind == "timestamp":
-        return lambda text: Decimal((datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1))
-    if kind == "date":
-        return lambda text: Decimal((date.fromisoformat(text) - _EPOCH.date()).days * 86_400_000_000)
-    return Decimal
-
-
-_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00Z")

@@ -7,13 +7,14 @@ A record of which every value is plainly right is kept here. Any other one is ju
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 from decimal import Decimal
 from itertools import compress
 from typing import Any
 
 import orjson
 
-from kasparro_pipeline.contract.columns import QUOTED, rank_of, text_of
+from kasparro_pipeline.contract.columns import QUOTED, text_of
 from kasparro_pipeline.contract.evolution import added_attributes, unknown_leaves
 from kasparro_pipeline.contract.field_spec import COLUMN_TYPES, FieldType
 from kasparro_pipeline.contract.json_text import to_json
@@ -28,7 +29,7 @@ from kasparro_pipeline.contract.reading import (
 )
 from kasparro_pipeline.contract.spec import Contract
 from kasparro_pipeline.contract.table import Table
-from kasparro_pipeline.contract.validation import Rejected, Validated, compile_validator
+from kasparro_pipeline.contract.validation import Rejected, Validated, comparable, compile_validator
 
 
 @dataclass(slots=True)
@@ -67,7 +68,7 @@ def compile_judge(contract: Contract) -> Judge:
         versions: Sequence[Decimal] | None = None
         if version is not None:
             found = texts[version.name] if version.name in texts else read.texts(version)
-            versions = _ranks(found, rank_of(version.kind))
+            versions = _ranks(found, version.kind)
         columns: dict[str, Texts] = {
             name: texts.get(name, (None,) * len(records)) for name in COLUMN_TYPES if name != "tags"
         }
@@ -120,8 +121,16 @@ def _unknown(
     return {index: added_attributes(found, contract.fields.keys()) for index, found in leaves}
 
 
-def _ranks(texts: Texts, rank: Callable[[str], Decimal]) -> Sequence[Decimal]:
-    known = {text: rank(text) if text is not None else Decimal(0) for text in set(texts)}
+_READ: dict[FieldType, Callable[[str], Decimal | datetime | date]] = {
+    "timestamp": datetime.fromisoformat,
+    "date": date.fromisoformat,
+}
+
+
+def _ranks(texts: Texts, kind: FieldType) -> Sequence[Decimal]:
+    """Checked versions as numbers that compare."""
+    read = _READ.get(kind, Decimal)
+    known = {text: Decimal(0) if text is None else comparable(read(text)) for text in set(texts)}
     return [known[text] for text in texts]
 
 

@@ -220,7 +220,7 @@ def _version_of(contract: Contract) -> Callable[[Mapping[str, Any]], Decimal]:
     if contract.version is None:
         return lambda _fields: NO_VERSION
     name = FIELD + (VERSION if isinstance(contract.version, VersionSpec) else contract.version)
-    return lambda fields: _comparable(fields[name])
+    return lambda fields: comparable(fields[name])
 
 
 def _hash(columns: Mapping[str, Any]) -> bytes:
@@ -228,7 +228,7 @@ def _hash(columns: Mapping[str, Any]) -> bytes:
     return hashlib.blake2b(to_json(columns), digest_size=16).digest()
 
 
-def _comparable(value: int | Decimal | datetime | date) -> Decimal:
+def comparable(value: int | Decimal | datetime | date) -> Decimal:
     """A version as one number: instants and days count microseconds since 1970, so that they compare."""
     if isinstance(value, datetime):
         return Decimal((value - EPOCH) // timedelta(microseconds=1))

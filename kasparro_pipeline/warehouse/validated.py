@@ -17,7 +17,7 @@ from kasparro_pipeline.warehouse import checkpoints, ledger
 from kasparro_pipeline.warehouse.contracts import ContractVersion
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 from kasparro_pipeline.warehouse.tables import SCHEMA
-from kasparro_pipeline.warehouse.validated_tables import ARRAYS
+from kasparro_pipeline.warehouse.validated_tables import ARRAYS, unpacked
 
 Texts = Sequence[str | None]
 
@@ -228,7 +228,7 @@ def _take_out(connection: Connection, hold: Hold, first_raw_id: int, raw_ids: Se
         f" superseded, run_id, contract_version, kind, epoch, max_version, digest, validated_at, {names})"
         " select b.source, b.partition_key, min(r.raw_id), max(r.raw_id), count(*), count(r.superseded_by),"
         f" b.run_id, b.contract_version, b.kind, b.epoch, b.max_version, '', b.validated_at, {left}"
-        f" from gone b cross join lateral unnest({', '.join(f'b.{name}' for name in ARRAYS)}) as r ({names})"
+        f" from gone b cross join lateral {unpacked('b', *ARRAYS)}"
         " where r.raw_id <> all (%(raw_ids)s)"
         " group by b.source, b.partition_key, b.run_id, b.contract_version, b.kind, b.epoch, b.max_version,"
         " b.validated_at",

@@ -24,25 +24,25 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from kasparro_pipeline.warehouse.tables import SCHEMA, content, metadata
 
-ARRAYS: dict[str, tuple[object, str]] = {
-    "document_id": (BigInteger, "bigint"),
-    "raw_id": (BigInteger, "bigint"),
-    "source_id": (Text, "text"),
-    "title": (Text, "text"),
-    "summary": (Text, "text"),
-    "url": (Text, "text"),
-    "category": (Text, "text"),
-    "author": (Text, "text"),
-    "tags": (Text, "text"),
-    "amount": (Numeric, "numeric"),
-    "currency": (Text, "text"),
-    "published_at": (DateTime(timezone=True), "timestamptz"),
-    "attributes": (JSONB, "jsonb"),
-    "version": (Numeric, "numeric"),
-    "content_hash": (LargeBinary, "bytea"),
-    "superseded_by": (BigInteger, "bigint"),
+ARRAYS: dict[str, object] = {
+    "document_id": BigInteger,
+    "raw_id": BigInteger,
+    "source_id": Text,
+    "title": Text,
+    "summary": Text,
+    "url": Text,
+    "category": Text,
+    "author": Text,
+    "tags": Text,
+    "amount": Numeric,
+    "currency": Text,
+    "published_at": DateTime(timezone=True),
+    "attributes": JSONB,
+    "version": Numeric,
+    "content_hash": LargeBinary,
+    "superseded_by": BigInteger,
 }
-"""What a batch says of each of its records: one array a column, all of one length, with the element's type.
+"""What a batch says of each of its records: one array a column, all of one length.
 
 An array that would say the same of all records as the default does is null.
 """
@@ -80,7 +80,7 @@ validated_batch = Table(
     Column("validated_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     *(
         Column(name, ARRAY(type_), nullable=name not in ALWAYS, comment=_COMMENTS.get(name))  # type: ignore[arg-type]
-        for name, (type_, _) in ARRAYS.items()
+        for name, type_ in ARRAYS.items()
     ),
     CheckConstraint("records > 0 and records = cardinality(raw_id)", name="records"),
     PrimaryKeyConstraint("source", "partition_key", "first_raw_id"),
