@@ -120,7 +120,8 @@ def _asset(
         ):
             before = ledger.counts_of(connection, hold)
             step(Work(connection, hold, context, warehouse.connect))
-            look = Look(connection, hold, has_news=before != ledger.counts_of(connection, hold))
+            has_news = before != ledger.counts_of(connection, hold)
+            look = Look(connection, hold, source.contract, has_news=has_news)
             results = [one.judge(look) for one in checks]
             metadata = _metadata(connection, source, layer, hold)
             if layer == "validated":

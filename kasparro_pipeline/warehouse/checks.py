@@ -111,19 +111,30 @@ def doubled_source_ids(connection: Connection, source: str, partition_key: str) 
     """
     row = connection.execute(
         f"""
-        with newest as (
-            select distinct on (location) id from {SCHEMA}.document
-            where source = %(source)s and partition_key = %(key)s and loaded_at is not null
-            order by location, id desc
+        with newest as materialized (
+            select array_agg(id) as ids from (
+                select distinct on (location) id from {SCHEMA}.document
+                where source = %(source)s and partition_key = %(key)s and loaded_at is not null
+                order by location, id desc
+            ) d
         ),
-        doubled as (
-            select r.source_id from {SCHEMA}.validated_batch b
-            cross join lateral {unpacked("b", "document_id", "source_id", "superseded_by")}
+        batch as (
+            select b.*, newest.ids, b.document_id <@ newest.ids as all_count
+            from {SCHEMA}.validated_batch b cross join newest
             where b.source = %(source)s and b.partition_key = %(key)s and b.superseded > 0
-                and r.superseded_by is not null and r.document_id = any (array(select id from newest))
+        ),
+        example as (
+            select r.source_id from batch b
+            cross join lateral {unpacked("b", "document_id", "source_id", "superseded_by")}
+            where r.superseded_by is not null and r.document_id = any (b.ids)
+            limit {SAMPLE}
         )
-        select (select count(*) from doubled),
-            array(select distinct source_id from doubled order by 1 limit {SAMPLE})
+        select
+            (select coalesce(sum(superseded), 0)::bigint from batch where all_count)
+            + (select count(*) from batch b
+                cross join lateral {unpacked("b", "document_id", "superseded_by")}
+                where not b.all_count and r.superseded_by is not null and r.document_id = any (b.ids)),
+            array(select distinct source_id from example order by 1)
         """,
         {"source": source, "key": partition_key},
     ).fetchone()

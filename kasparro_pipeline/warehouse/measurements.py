@@ -13,7 +13,7 @@ from sqlalchemy import Column, DateTime, Float, PrimaryKeyConstraint, Table, Tex
 
 from kasparro_pipeline.warehouse.ledger import Connection
 from kasparro_pipeline.warehouse.tables import CONTENT_COLUMNS, SCHEMA, metadata
-from kasparro_pipeline.warehouse.validated_tables import ARRAYS, DEFAULTS, unpacked
+from kasparro_pipeline.warehouse.validated_tables import DEFAULTS, unpacked
 
 LARGEST = 100_000
 """Validated records of a partition that are measured; of a larger one every second, third … batch is."""
@@ -67,17 +67,17 @@ def volume(connection: Connection, source: str, partition_key: str) -> tuple[int
 
 def of_fields(
     connection: Connection, source: str, partition_key: str, fields: Mapping[str, bool]
-) -> tuple[int, dict[str, float], dict[str, float]]:
+) -> tuple[dict[str, float], dict[str, float]]:
     """Measure fields of a partition's validated records that are not superseded.
 
     `fields` says of each whether it is numeric.
 
     Returns:
-        How many records were measured; the share without a value by field; the median of each numeric field
-        that has values.
+        The share without a value by field, empty without records; the median of each numeric field that has
+        values.
     """
     if not fields:
-        return 0, {}, {}
+        return {}, {}
     columns: list[sql.Composable] = []
     for name, numeric in fields.items():
         columns.append(sql.SQL("count(*) filter (where {} is null)").format(_value(name)))
@@ -85,6 +85,7 @@ def of_fields(
             # Of the values themselves: a sum of two could be too large for a float, and one to be told as it
             median = "percentile_disc(0.5) within group (order by {})"
             columns.append(sql.SQL(median).format(_number(name)))
+    read = sorted({name if name in CONTENT_COLUMNS else "attributes" for name in fields})
     query = sql.SQL(
         "with newest as ({newest}),"
         " batch as (select *, row_number() over (order by first_raw_id) as number,"
@@ -97,15 +98,14 @@ def of_fields(
     ).format(
         newest=sql.SQL(_NEWEST),
         validated=sql.Identifier(SCHEMA, "validated_batch"),
-        unpacked=sql.SQL(unpacked("b", *ARRAYS)),
+        unpacked=sql.SQL(unpacked("b", "document_id", "superseded_by", *read)),
         shown=sql.SQL(", ").join(
             sql.SQL("coalesce(r.{0}{1}, {2}) as {0}").format(
                 sql.Identifier(name),
                 sql.SQL("::text[]" if name == "tags" else ""),
                 sql.SQL(DEFAULTS.get(name, "null")),
             )
-            for name in CONTENT_COLUMNS
-            if name != "kind"
+            for name in read
         ),
         largest=sql.Literal(LARGEST),
         columns=sql.SQL(", ").join(columns),
@@ -121,7 +121,7 @@ def of_fields(
         found = values.pop(0) if numeric else None
         if found is not None:
             medians[name] = max(-LARGEST_VALUE, min(float(found), LARGEST_VALUE))
-    return measured, nulls, medians
+    return nulls, medians
 
 
 def keep(
@@ -142,6 +142,21 @@ def keep(
             " where (m.value, m.belongs_at) is distinct from (excluded.value, excluded.belongs_at)",
             [(source, partition_key, measure, field, value, belongs_at) for field, value in values.items()],
         )
+
+
+def kept_of_fields(
+    connection: Connection, source: str, partition_key: str, fields: Mapping[str, bool]
+) -> tuple[dict[str, float], dict[str, float]] | None:
+    """What `of_fields` last found of a partition; None if it has not looked at each of these fields."""
+    rows = connection.execute(
+        f"select measure, field, value from {SCHEMA}.measurement where source = %s and partition_key = %s"
+        " and measure = any (%s) and field = any (%s)",
+        (source, partition_key, [NULL_SHARE, MEDIAN], list(fields)),
+    ).fetchall()
+    nulls = {field: value for measure, field, value in rows if measure == NULL_SHARE}
+    # one of a time when the field had values may still be there
+    medians = {field: value for measure, field, value in rows if measure == MEDIAN and nulls.get(field) != 1}
+    return (nulls, medians) if len(nulls) == len(fields) else None
 
 
 def kept(connection: Connection, source: str, partition_key: str, measure: str) -> float | None:

@@ -22,8 +22,6 @@ WEEKDAYS = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturd
 
 TOO_FEW = f"there are no {ENOUGH} earlier partitions to compare with"
 
-_NUMERIC = {"number", "integer"}
-
 
 def volume_anomaly(source: Source) -> Check:
     """How many records a partition has, against the source's own history."""
@@ -97,9 +95,7 @@ def null_rate(source: Source) -> Check:
 
 def _nulls(source: Source, look: Look) -> dg.AssetCheckResult:
     connection, key = look.connection, look.partition_key
-    measured, shares, _ = measurements.of_fields(
-        connection, source.name, key, dict.fromkeys(source.contract.fields, False)
-    )
+    shares, _ = look.fields
     past = _exchange(connection, source, key, NULL_SHARE, shares)
     rows = []
     for field, share in shares.items():
@@ -116,7 +112,7 @@ def _nulls(source: Source, look: Look) -> dg.AssetCheckResult:
         )
         or _silence(past, "every field is there as often as usual"),
         metadata={
-            "records": measured,
+            "records": look.accounting.validated,
             "largest_null_rate": max(shares.values(), default=0.0),
             "null_rate": table(
                 [
@@ -142,8 +138,7 @@ def value_distribution(source: Source) -> Check:
 
 def _distribution(source: Source, look: Look) -> dg.AssetCheckResult:
     connection, key = look.connection, look.partition_key
-    numeric = {name: True for name in source.contract.fields if source.contract.type_of(name) in _NUMERIC}
-    measured, _, medians = measurements.of_fields(connection, source.name, key, numeric)
+    _, medians = look.fields
     past = _exchange(connection, source, key, MEDIAN, medians)
     limit = source.common.max_value_jump
     rows = []
@@ -161,7 +156,7 @@ def _distribution(source: Source, look: Look) -> dg.AssetCheckResult:
         )
         or _silence(past, f"no median has jumped by more than {limit:g}"),
         metadata={
-            "records": measured,
+            "records": look.accounting.validated,
             "largest_jump": max((row[3] for row in rows), default=1.0),
             "max_value_jump": limit,
             "medians": table(
