@@ -7,7 +7,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 # What is measured beside ours, apart from it
-PEERS := .venv-peers/.installed
+PEERS_INSTALLED := .venv-peers/.installed
 # Copies, not links: as root, the stack opens PostgreSQL's files to another account, which may not reach uv's cache
 UV := UV_LINK_MODE=copy $(BIN)/uv
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
@@ -42,7 +42,7 @@ test: $(INSTALLED) ## Run the tests; some of them: make test ARGS="tests/unit -k
 bench-api: $(INSTALLED) ## Measure the read API (20 minutes); less: make bench-api ROWS=100000 ROUNDS=1 ONLY=rates
 	@exec $(BIN)/python -m tests.benchmarks.read_api $(ARGS)
 
-bench: $(INSTALLED) $(PEERS) ## Measure loading beside dlt (an hour); less: make bench ROWS=100000 ROUNDS=1 ONLY=w1
+bench: $(INSTALLED) $(PEERS_INSTALLED) ## Measure loading beside dlt (an hour); less: make bench ROWS=100000 ROUNDS=1 ONLY=w1
 	@exec $(BIN)/python -m tests.benchmarks.load $(ARGS)
 
 lint: $(INSTALLED) ## Check format, lint rules and types
@@ -76,7 +76,7 @@ $(INSTALLED): pyproject.toml requirements/bootstrap.lock requirements/dev.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(PEERS): $(INSTALLED) requirements/peers.lock
+$(PEERS_INSTALLED): $(INSTALLED) requirements/peers.lock
 	@$(UV) venv --quiet --clear --python $(BIN)/python .venv-peers
 	@$(UV) pip install --quiet --python .venv-peers/bin/python --require-hashes --requirement requirements/peers.lock
 	@touch $@

@@ -29,7 +29,7 @@ from kasparro_api.operation.context import RequestContextMiddleware
 from kasparro_api.runs import routes as run_routes
 from kasparro_api.settings import ApiSettings
 from kasparro_api.trigger import routes as trigger_routes
-from kasparro_pipeline.warehouse import migrate
+from kasparro_pipeline.warehouse import revision
 
 API_PREFIX = "/api/v1"
 ROUTERS = (data_routes.router, run_routes.router, trigger_routes.router, health.router, metrics.router)
@@ -144,7 +144,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     )
     state = app.state
     state.settings = settings
-    state.head = migrate.head()
+    state.head = revision.head()
     state.attributes = None
     state.database = Database(
         settings, name="pages", size=settings.pool_size, statement_timeout=settings.statement_timeout

@@ -16,6 +16,7 @@ from kasparro_pipeline.components.api_links import links_to_api
 from kasparro_pipeline.components.checks import checks_of
 from kasparro_pipeline.components.checks.check import Check, Look
 from kasparro_pipeline.components.holding import held
+from kasparro_pipeline.components.kept_connections import keep_connections
 from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.components.source import LAYERS, Layer, Source
 from kasparro_pipeline.contract.compiled import compile_contract
@@ -113,6 +114,7 @@ def _asset(
         },
     )
     def layer_asset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:  # type: ignore[type-arg]  # the plain class says that checks follow
+        keep_connections(context.instance)
         last = layer == _last_layer(context, source)
         with held(warehouse, source.name, context.partition_key, context.run.run_id, closing=last) as (
             connection,

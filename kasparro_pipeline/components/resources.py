@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from kasparro_pipeline.warehouse import connection, migrate
+from kasparro_pipeline.warehouse import connection, revision
 from kasparro_pipeline.warehouse.ledger import Connection
 from kasparro_pipeline.warehouse.settings import WarehouseSettings
 
@@ -28,5 +28,5 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagster le
         if self.database_url is not None:
             settings = WarehouseSettings.model_validate({"DATABASE_URL": self.database_url})
         with connection.connect(settings) as open_connection:
-            migrate.require_head(open_connection)
+            revision.require_head(open_connection)
             yield open_connection

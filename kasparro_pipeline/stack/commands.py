@@ -19,7 +19,7 @@ from kasparro_pipeline.stack.programs import mark
 from kasparro_pipeline.stack.report import show_addresses, show_status
 from kasparro_pipeline.stack.settings import StackSettings
 from kasparro_pipeline.stack.signals import StopRequested, StopSignals, stop_signals
-from kasparro_pipeline.warehouse import migrate
+from kasparro_pipeline.warehouse import migrate, revision
 
 DOWN_TIMEOUT = 120
 NOT_RUNNING = 3
@@ -124,7 +124,7 @@ def apply_migrations(settings: StackSettings) -> int:
                 migrate.upgrade(open_databases(settings, embedded).warehouse_url)
             finally:
                 embedded.stop()
-    say(f"The warehouse is at revision {migrate.head()}.")
+    say(f"The warehouse is at revision {revision.head()}.")
     return 0
 
 

@@ -8,7 +8,7 @@ import psycopg
 from kasparro_pipeline.stack.commands import running_stack
 from kasparro_pipeline.stack.errors import StackError
 from kasparro_pipeline.stack.settings import StackSettings
-from kasparro_pipeline.warehouse import migrate
+from kasparro_pipeline.warehouse import revision
 from kasparro_pipeline.warehouse.errors import WarehouseError
 from kasparro_pipeline.warehouse.ledger import Connection
 from kasparro_pipeline.warehouse.settings import WarehouseSettings
@@ -23,7 +23,7 @@ def connected(settings: StackSettings) -> Iterator[Connection]:
     """
     try:
         with psycopg.connect(_database_url(settings), connect_timeout=10) as connection:
-            migrate.require_head(connection)
+            revision.require_head(connection)
             yield connection
     except psycopg.OperationalError as error:
         raise StackError(f"The database does not answer: {str(error).strip()}") from error

@@ -17,7 +17,7 @@ import pytest
 import requests
 from psycopg.conninfo import conninfo_to_dict
 
-from kasparro_pipeline.warehouse import migrate
+from kasparro_pipeline.warehouse import revision
 from kasparro_pipeline.warehouse.tables import COUNT_COLUMNS
 
 Get = Callable[..., requests.Response]
@@ -81,7 +81,7 @@ def test_health_says_ok_with_database_migrations_and_sources(get: Get, add_run: 
     assert body["status"] == "ok"
     assert body["database"]["reachable"] is True
     assert body["database"]["latency_ms"] > 0
-    assert body["migrations"] == {"current": migrate.head(), "head": migrate.head(), "at_head": True}
+    assert body["migrations"] == {"current": revision.head(), "head": revision.head(), "at_head": True}
     coins, news, prices = body["sources"]
     assert (coins["source"], coins["last_status"]) == ("coins", "partial")
     assert coins["seconds_since_success"] == pytest.approx(8 * 60, abs=30)
@@ -144,7 +144,7 @@ def test_health_without_a_database_says_which_part_failed(
     base = serve(AWAY.format(port=closed_port), KASPARRO_API_POOL_TIMEOUT=0.2)
     body = requests.get(base + path, timeout=30).json()
     assert body["database"] == {"reachable": False, "latency_ms": None, "error": "OperationalError"}
-    assert body["migrations"] == {"current": None, "head": migrate.head(), "at_head": None}
+    assert body["migrations"] == {"current": None, "head": revision.head(), "at_head": None}
     assert body["sources"] == []
 
 
@@ -171,7 +171,7 @@ def test_health_of_an_empty_database_says_that_migrations_are_missing(
     assert body["type"] == "urn:kasparro:problem:migrations-pending"
     assert "kasparro migrate" in body["detail"]
     assert body["database"]["reachable"] is True
-    assert body["migrations"] == {"current": None, "head": migrate.head(), "at_head": False}
+    assert body["migrations"] == {"current": None, "head": revision.head(), "at_head": False}
     for path in ("/data", "/stats"):
         answer = requests.get(base + path, timeout=30)
         assert answer.status_code == 503
@@ -185,7 +185,7 @@ def test_health_of_a_database_at_another_revision_is_503(
     response = get("/health/ready")
     assert response.status_code == 503
     for body in (response.json(), get("/health").json()):
-        assert body["migrations"] == {"current": "older", "head": migrate.head(), "at_head": False}
+        assert body["migrations"] == {"current": "older", "head": revision.head(), "at_head": False}
 
 
 def test_a_database_that_comes_later_is_found_without_a_restart(

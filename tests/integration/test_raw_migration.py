@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 
-from kasparro_pipeline.warehouse import migrate
+from kasparro_pipeline.warehouse import migrate, revision
 from kasparro_pipeline.warehouse.raw_batches import MOST_BYTES as MOST
 
 if TYPE_CHECKING:
@@ -92,3 +93,8 @@ def test_an_empty_warehouse_is_changed_both_ways(row_database: str) -> None:
             "insert into kasparro.raw_record (document_id, position, payload) values (1, 0, '') returning id"
         ).fetchone()
         assert row == (1,)
+
+
+def test_the_newest_revision_is_told_by_the_names_of_their_modules() -> None:
+    scripts = ScriptDirectory.from_config(migrate.alembic_config("postgresql://"))
+    assert revision.head() == scripts.get_current_head()

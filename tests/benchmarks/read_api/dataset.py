@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from kasparro_pipeline.stack.embedded import EmbeddedPostgres
-from kasparro_pipeline.warehouse import migrate
+from kasparro_pipeline.warehouse import migrate, revision
 from tests.benchmarks.read_api import pipeline, records
 from tests.benchmarks.read_api.settings import BenchSettings
 
@@ -106,7 +106,7 @@ def _stamp(rows: int) -> str:
     return json.dumps(
         {
             "rows": rows,
-            "revision": migrate.head(),
+            "revision": revision.head(),
             "schema": hashlib.sha256(schema).hexdigest()[:12],
             "records": records.fingerprint(),
         }
