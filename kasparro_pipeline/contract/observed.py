@@ -81,7 +81,7 @@ class Field:
             elif kind is type(None):
                 self._count({"null": len(some)}, some, place_of, lambda _: "null")
             else:
-                counts = Counter(map(formats.class_of_number, some))
+                counts = formats.count_classes_of_numbers(some)
                 self._count(counts, some, place_of, formats.class_of_number)
         self._sketch(values, positions, kinds)
 

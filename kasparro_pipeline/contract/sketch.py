@@ -6,7 +6,7 @@ All of it is bounded, adds up exactly, and is stored as JSON. Which field it is,
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import pairwise
@@ -95,9 +95,10 @@ class Sketch:
         left = counts.keys() | self.kept.keys()
         if self.is_sample or len(left) > MAX_VALUES:
             left = self._sample(left)
+        first = _first_places(texts)
         for text in counts.keys() & left:
             known = self.kept.get(text)
-            place = known.place if known else place_of(texts.index(text))
+            place = known.place if known else place_of(first(text))
             self.kept[text] = Seen(counts[text] + (known.count if known else 0), None, place)
 
     def add(self, other: "Sketch") -> None:
@@ -124,9 +125,9 @@ class Sketch:
         }
         return cls(kept, stored.get("is_sample", False))
 
-    def _sample(self, texts: Iterable[str]) -> set[str]:
+    def _sample(self, texts: Collection[str]) -> set[str]:
         """Keep the values with the smallest hashes of these and no others; returns them."""
-        ordered = sorted([(crc32(text.encode()), text) for text in texts])
+        ordered = sorted(zip(_hashes(texts), texts, strict=True))
         chosen = {text for _, text in ordered[:SAMPLE]}
         self.kept = {text: seen for text, seen in self.kept.items() if text in chosen}
         self.is_sample = True
@@ -236,7 +237,14 @@ def _as_json(value: object) -> str:
         return "nested too deep to be shown"
 
 
-def _hashes(texts: Sequence[str]) -> list[int]:
+def _first_places(texts: Sequence[str]) -> Callable[[str], int]:
+    """Tells where a text stands first."""
+    if len(texts) > STEPS[0]:  # of many, few are asked for
+        return texts.index
+    return dict(zip(reversed(texts), range(len(texts) - 1, -1, -1), strict=True)).__getitem__
+
+
+def _hashes(texts: Collection[str]) -> list[int]:
     """The hash of each text."""
     lines = "\n".join(texts).encode().split(b"\n")
     return list(map(crc32, lines)) if len(lines) == len(texts) else list(map(_hash, texts))

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kasparro_pipeline.contract import formats, observed, profile, sketch
@@ -93,6 +93,16 @@ def test_the_counts_are_those_of_every_record(records: list[dict[str, Any]]) -> 
 @given(st.lists(st.text(max_size=12) | st.sampled_from(["1.5", "12/31/2024", "Mon, 01 Jan 2024 10:00 GMT"])))
 def test_the_classes_of_many_texts_are_those_of_each(texts: list[str]) -> None:
     assert formats.count_classes(texts) == Counter(map(formats.class_of, texts))
+
+
+@given(
+    st.lists(st.integers(), min_size=1)
+    | st.lists(st.decimals(), min_size=1)
+    | st.lists(st.booleans(), min_size=1)
+)
+@example([5, formats.SECONDS.start])
+def test_numbers_are_counted_by_class_as_each_by_itself(values: list[Any]) -> None:
+    assert formats.count_classes_of_numbers(values) == Counter(map(formats.class_of_number, values))
 
 
 @pytest.mark.parametrize(
