@@ -89,7 +89,11 @@ class RestExtraction:
                 if self._list.place != (place.item, place.window):
                     self._list = _List((place.item, place.window), self._paginator.always_pages)
                 response = lookahead.take(place, self._guess, self._ahead())
-                batch, following = self._take(place, response)
+                try:
+                    batch, following = self._take(place, response)
+                except RecursionError as error:
+                    # what could just be cut may be too deep to be read again, a few calls further down
+                    raise PermanentUpstreamError(json_records.TOO_DEEP, response.url) from error
                 yield replace(batch, more_is_there=lookahead.has(following))
                 place = following
 
