@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import codecs
 import json
+import subprocess
+import sys
 import unicodedata
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +18,9 @@ from urllib.parse import quote
 import pytest
 
 from kasparro_pipeline.components import RestSource
+from kasparro_pipeline.contract.evolution import MAX_ADDED
+from kasparro_pipeline.extract.records import MAX_RECORD
+from tests.integration.conftest import today
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,6 +148,85 @@ NUMBERS = [
     "-0.0",
     "1E+2",
 ]
+
+
+def peak_of(attributes: dict[str, Any], database_url: str) -> tuple[int, str]:
+    """Materialize the source in a process of its own: its peak in bytes, and what failed."""
+    asked = {
+        "component": "RestSource",
+        "attributes": attributes,
+        "database_url": database_url,
+        "partition": today(),
+    }
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.reliability.peak", json.dumps(asked)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    peak, _, failed = done.stdout.partition(" ")
+    return int(peak), failed.strip()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is read from /proc")
+def test_fault_39_a_field_of_100_mb_is_refused_or_rejected_in_bounded_memory(
+    fault: Fault, database_url: str
+) -> None:
+    """A process with Dagster in it has about 140 MB. An answer over `max_bytes` is not read to its end. Where
+    larger ones are allowed, a record is held some six times: as body, text, value, payload, and to be written."""
+    huge = b'{"id": "huge", "name": "%s"}' % (b"x" * 100_000_000)
+    fault.upstream.answers["/things"] = b"[" + huge + b"," + GOOD + b"]"
+    local = {"allow_private_hosts": ["127.0.0.1"]}
+
+    peak, failed = peak_of(fault.attributes | {"http": local}, database_url)
+
+    assert "the body is larger than max_bytes, 67108864 bytes" in failed
+    assert peak < 300 * MB
+    assert fault.raw() == []
+
+    peak, failed = peak_of(fault.attributes | {"http": local | {"max_bytes": 256 * MB}}, database_url)
+
+    assert failed == ""
+    assert peak < 900 * MB
+    assert fault.raw() == [huge, GOOD]
+    assert fault.rejected() == [(None, "record", "record_too_large")]
+    assert fault.unified().keys() == {"good"}
+
+
+def test_fault_39_a_record_of_exactly_the_limit_is_validated_and_one_byte_more_is_not(fault: Fault) -> None:
+    record = b'{"id": 1, "other": "%s"}'
+    room = MAX_RECORD - len(record % b"")
+
+    fault.run(record % (b"x" * room), record % (b"y" * (room + 1)))
+
+    assert fault.rejected() == [(None, "record", "record_too_large")]
+    assert fault.unified().keys() == {"good", "1"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is read from /proc")
+def test_fault_39_of_10_000_columns_as_many_as_fit_are_kept_or_the_record_is_rejected(
+    fault: Fault, pipeline_of: Built, database_url: str
+) -> None:
+    wide = [{"id": number} | {f"column {n}": number + n for n in range(10_000)} for number in range(50)]
+    fault.upstream.answers["/things"] = wide
+    attributes = fault.attributes | {"http": {"allow_private_hosts": ["127.0.0.1"]}}
+
+    peak, failed = peak_of(attributes, database_url)
+
+    assert failed == ""
+    assert peak < 600 * MB
+    kept = fault.unified()
+    assert len(kept) == 50
+    for row in kept.values():
+        assert (
+            len(row["attributes"]) == 2 + MAX_ADDED + 1
+        )  # declared ones, new ones, and how many were left out
+        assert row["attributes"]["…"] == 10_000 - MAX_ADDED
+    fault.pipeline = pipeline_of(
+        RestSource, fault.attributes | {"schema_contract": {"added": "quarantine_row"}}
+    )
+    assert fault.pipeline.run("it").counts("rejected") == (50,)
+    assert {rule for _, _, rule in fault.rejected()} == {"unknown_field"}
 
 
 def test_fault_40_numbers_beyond_a_float_and_beyond_64_bits_are_exact_to_the_last_digit(fault: Fault) -> None:
