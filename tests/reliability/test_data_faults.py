@@ -173,7 +173,7 @@ def test_fault_39_a_field_of_100_mb_is_refused_or_rejected_in_bounded_memory(
     fault: Fault, database_url: str
 ) -> None:
     """A process with Dagster in it has about 140 MB. An answer over `max_bytes` is not read to its end. Where
-    larger ones are allowed, a record is held some six times: as body, text, value, payload, and to be written."""
+    larger ones are allowed, a record is held some six times: body, text, value, payload, what is written."""
     huge = b'{"id": "huge", "name": "%s"}' % (b"x" * 100_000_000)
     fault.upstream.answers["/things"] = b"[" + huge + b"," + GOOD + b"]"
     local = {"allow_private_hosts": ["127.0.0.1"]}
