@@ -15,6 +15,7 @@ from typing import Any
 from kasparro_pipeline.extract.documents import RawRecord
 from kasparro_pipeline.extract.errors import PermanentUpstreamError
 
+TOO_DEEP = "the JSON is nested too deep"
 MAX_INT_DIGITS = 4300
 _WHITESPACE = " \t\n\r"
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -94,7 +95,7 @@ def cut(body: bytes, path: str, location: str) -> CutDocument:
         items, end = _items(text, start)
         _require_end(text, end, keys)
     except RecursionError as error:
-        raise PermanentUpstreamError("the JSON is nested too deep", location) from error
+        raise PermanentUpstreamError(TOO_DEEP, location) from error
     except _NotAListError as error:
         raise PermanentUpstreamError(f"{error} at records path `{path or '(root)'}`", location) from error
     except _AmbiguousError as error:

@@ -7,6 +7,9 @@ from kasparro_pipeline.contract.table import Table
 from kasparro_pipeline.extract import csv_rows, feed, json_records
 from kasparro_pipeline.extract.unreadable import UnreadableRecordError
 
+MAX_RECORD = 16 * 1024 * 1024
+"""Bytes of a record that is read. PostgreSQL takes values of 256 MB in `jsonb`, and a run holds a record
+several times. Cells of a CSV file have the same limit, each by itself."""
 _READERS = {"json": json_records.read, "csv": csv_rows.read, "feed": feed.read}
 
 
@@ -16,6 +19,9 @@ def read(payload: bytes, layout: Mapping[str, Any]) -> object:
     Raises:
         UnreadableRecordError: with the rule that the payload breaks.
     """
+    if len(payload) > MAX_RECORD and layout["format"] != "csv":
+        message = f"the record has {len(payload):,} bytes, at most {MAX_RECORD:,} are read"
+        raise UnreadableRecordError("record_too_large", message)
     try:
         return _READERS[layout["format"]](payload, layout)
     except UnreadableRecordError:

@@ -29,6 +29,7 @@ from kasparro_pipeline.extract.increments import Days, Whole
 from kasparro_pipeline.extract.lookahead import Lookahead
 from kasparro_pipeline.extract.paging import Answer, Page
 from kasparro_pipeline.extract.rest_items import Item, items_of
+from kasparro_pipeline.extract.rest_progress import progress_of
 from kasparro_pipeline.extract.rest_spec import RestRequests
 from kasparro_pipeline.extract.since import Since
 from kasparro_pipeline.extract.urls import of_same_origin, with_params
@@ -89,24 +90,34 @@ class RestExtraction:
                 if self._list.place != (place.item, place.window):
                     self._list = _List((place.item, place.window), self._paginator.always_pages)
                 response = lookahead.take(place, self._guess, self._ahead())
-                batch, following = self._take(place, response)
+                try:
+                    batch, following = self._take(place, response)
+                except RecursionError as error:
+                    # what could just be cut may be too deep to be read again, a few calls further down
+                    raise PermanentUpstreamError(json_records.TOO_DEEP, response.url) from error
                 yield replace(batch, more_is_there=lookahead.has(following))
                 place = following
 
     def _resume(self) -> _Place | None:
-        progress = self._request.progress
-        if progress and progress.get("asked") == self._asked and self._increment.resume(progress):
+        progress = progress_of(self._request.progress, self._asked)
+        if progress is not None and self._increment_resumed():
             keys = [item.key for item in self._items]
-            if progress["item"] not in keys and self._spec.parent:
+            if progress.item not in keys and self._spec.parent:
                 # gone meanwhile: parents are in order, so the one behind it comes next
-                index = bisect_left(keys, progress["item"])
+                index = bisect_left(keys, progress.item)
                 return self._next_list(index - 1, LAST) if index else self._next_list(-1, 0)
-            if progress["item"] in keys:
-                place = _Place(keys.index(progress["item"]), progress["window"], Page(*progress["page"]))
+            if progress.item in keys:
+                place = _Place(keys.index(progress.item), progress.window, progress.as_page)
                 self._list = _List((place.item, place.window), self._paginator.always_pages)
-                self._list.digests |= set(progress["digests"])
+                self._list.digests |= set(progress.digests)
                 return place
         return self._next_list(-1, 0)
+
+    def _increment_resumed(self) -> bool:
+        try:
+            return self._increment.resume(self._request.progress or {})
+        except (LookupError, TypeError, ValueError, AttributeError):
+            return False  # written by another release
 
     def _ask(self, place: _Place) -> Callable[[], Response]:
         """Prepare a request, and give what sends it."""

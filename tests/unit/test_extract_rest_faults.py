@@ -119,6 +119,31 @@ def test_what_is_no_list_is_refused_with_status_200_too_and_leaves_what_came_bef
             next(batches)
 
 
+@pytest.mark.parametrize(
+    ("body", "spec"),
+    [
+        ('{"data": [{"id": 1}], "beside": DEEP}', {"paginator": {"type": "next_url"}}),
+        (
+            '{"data": [{"id": 1, "inner": [DEEP]}]}',
+            {"explode": {"path": "inner", "include": ["id"]}},
+        ),
+    ],
+)
+def test_fault_41_at_the_depth_where_reading_ends_an_answer_is_taken_or_refused_with_its_address(
+    body: str, spec: dict[str, Any], upstream: ScriptedUpstream, extract: Extract
+) -> None:
+    outcomes = set()
+    for depth in range(850, 1000):
+        deep = body.replace("DEEP", "[" * depth + "]" * depth).encode()
+        upstream.answer = lambda handler, deep=deep: reply(handler, 200, deep)  # type: ignore[misc]
+        try:
+            assert len(values(extract({"records": "data"} | spec))) == 1
+            outcomes.add("taken")
+        except PermanentUpstreamError as error:
+            outcomes.add(str(error))
+    assert outcomes == {"taken", f"the JSON is nested too deep ({upstream.url}/v1/x)"}
+
+
 def test_errors_without_end_leave_a_checkpoint_to_go_on_from(upstream: ScriptedUpstream) -> None:
     there = {"1": b"[1]", "2": b"[2]"}
 
