@@ -67,22 +67,22 @@ class Since(Whole):
             item, _State(self._before[item].value if item in self._before else None)
         )
         newest = spec.read(after.value)
-        kept, something_new = [], False
+        kept: list[RawRecord] = []
+        plausible: list[tuple[int, str, RawRecord]] = []
         for record in records:
             came = value_at(record.value, spec.cursor, {})
             value = spec.read(came)
             if spec.param is None and value is not None and start is not None and value < start:
                 continue
             kept.append(record)
-            digest = sha256(record.payload).hex()[:16]
-            something_new = something_new or digest not in known
             if value is None or (newest_plausible is not None and value > newest_plausible):
                 continue  # a value of the future must not carry the cursor away from what is to come
-            after.seen.setdefault(str(came), []).append(digest)
+            plausible.append((value, str(came), record))
             if newest is None or value > newest:
                 newest, after.value = value, str(came)
-        self._forget(after)
-        return kept if something_new else []
+        if newest is not None:
+            self._remember(after, newest - spec.lookback(), plausible)
+        return kept if any(_digest(record) not in known for record in kept) else []
 
     def ends_at(self, item: str, records: Sequence[RawRecord]) -> bool:
         """Whether the list, in descending order, has come to what is older than wanted."""
@@ -122,17 +122,20 @@ class Since(Whole):
     def _started_from(self) -> str:
         return sha256(repr(sorted(_as_json(self._before).items())).encode()).hex()[:16]
 
-    def _forget(self, state: _State) -> None:
-        """Keep in mind only what the next extraction will be given again."""
-        newest = self._spec.read(state.value)
-        if newest is None:
-            return
-        start = newest - self._spec.lookback()
-        again = {came: seen for came, seen in state.seen.items() if (self._spec.read(came) or start) >= start}
+    def _remember(self, state: _State, start: int, came: Sequence[tuple[int, str, RawRecord]]) -> None:
+        """Keep in mind what the next extraction, which starts at `start`, will be given again."""
+        again = {text: seen for text, seen in state.seen.items() if (self._spec.read(text) or start) >= start}
+        for value, text, record in came:
+            if value >= start:
+                again.setdefault(text, []).append(_digest(record))
         if sum(map(len, again.values())) > MAX_SEEN:
             # too many: the next extraction stores them once more in a document, which changes nothing
             again = {state.value or "": []}
         state.seen = again
+
+
+def _digest(record: RawRecord) -> str:
+    return sha256(record.payload).hex()[:16]
 
 
 def _as_json(states: Mapping[str, _State]) -> dict[str, Any]:
