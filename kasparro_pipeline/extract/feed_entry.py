@@ -42,7 +42,8 @@ def read(payload: bytes, layout: Mapping[str, Any]) -> dict[str, Any]:
     if len(payload) > MAX_BYTES:
         raise UnreadableRecordError("too_large", f"the entry has more than {MAX_BYTES:,} bytes")
     text = payload.decode(layout["encoding"], "replace")
-    return fields(parsed(f"{layout['head']}{text}{layout['tail']}", layout["base"]), payload)
+    base = layout["base"]
+    return fields(parsed(f"{layout['head']}{text}{layout['tail']}", base), payload, base)
 
 
 def parsed(text: str, base: str) -> dict[str, Any]:

@@ -10,13 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kasparro_pipeline.contract.transforms import strip_html
+from kasparro_pipeline.extract.errors import PermanentUpstreamError
 from kasparro_pipeline.extract.feed_dates import instant
+from kasparro_pipeline.extract.urls import joined
 
 WEB = ("http://", "https://")
 
 
-def fields(entry: dict[str, Any], payload: bytes) -> dict[str, Any]:
-    """The fields of an entry as feedparser read it from its `payload`."""
+def fields(entry: dict[str, Any], payload: bytes, base: str) -> dict[str, Any]:
+    """The fields of an entry as feedparser read it from its `payload`, inside a feed with that base."""
     tags = [tag.term for tag in entry.get("tags", []) if tag.get("term")]
     # feedparser's own `get` answers the one date for the other, and warns that it will stop doing so
     published, updated = dict.get(entry, "published") or "", dict.get(entry, "updated") or ""
@@ -33,7 +35,7 @@ def fields(entry: dict[str, Any], payload: bytes) -> dict[str, Any]:
         "author": entry.get("author"),
         "tags": tags,
         "category": tags[0] if tags else None,
-        "enclosures": [_enclosure(one) for one in entry.get("enclosures", [])] or None,
+        "enclosures": [_enclosure(one, base) for one in entry.get("enclosures", [])] or None,
         "published": instant(published or updated) or None,
         "updated": instant(updated or published) or None,
     }
@@ -79,8 +81,18 @@ def enclosure(url: object, kind: object, length: object) -> dict[str, Any]:
     return {name: value for name, value in named.items() if value not in (None, "")}
 
 
-def _enclosure(link: Mapping[str, Any]) -> dict[str, Any]:
-    return enclosure(link.get("href"), link.get("type"), link.get("length"))
+def resolved(address: object, base: str) -> object:
+    """Where a relative address leads to; what is no text, or no address, as it is."""
+    if not isinstance(address, str) or not address:
+        return address or None
+    try:
+        return joined(base, address)
+    except PermanentUpstreamError:
+        return address
+
+
+def _enclosure(link: Mapping[str, Any], base: str) -> dict[str, Any]:
+    return enclosure(resolved(link.get("href"), base), link.get("type"), link.get("length"))
 
 
 def _hash(told: bytes) -> str:

@@ -11,10 +11,9 @@ from kasparro_pipeline.extract import json_records
 from kasparro_pipeline.extract.errors import PermanentUpstreamError
 from kasparro_pipeline.extract.feed_dates import instant
 from kasparro_pipeline.extract.feed_entry import MAX_BYTES, sanitised
-from kasparro_pipeline.extract.feed_fields import enclosure, identified, texts
+from kasparro_pipeline.extract.feed_fields import enclosure, identified, resolved, texts
 from kasparro_pipeline.extract.feed_xml import MAX_ENTRIES
 from kasparro_pipeline.extract.unreadable import UnreadableRecordError
-from kasparro_pipeline.extract.urls import joined
 
 VERSION = "https://jsonfeed.org/version/"
 KNOWN = ("1", "1.1")
@@ -70,7 +69,7 @@ def read(payload: bytes, layout: Mapping[str, Any]) -> dict[str, Any]:
     given = {
         "id": _id(item.get("id")),
         "title": item.get("title"),
-        "link": _resolved(item.get("url") or item.get("external_url"), base),
+        "link": resolved(item.get("url") or item.get("external_url"), base),
         "summary": summary,
         "summary_text": text,
         "author": _author(item),
@@ -113,20 +112,11 @@ def _author(item: Mapping[str, Any]) -> str | None:
 
 def _attachments(value: object, base: str) -> list[dict[str, Any]] | None:
     found = [
-        enclosure(_resolved(one["url"], base), one.get("mime_type"), one.get("size_in_bytes"))
+        enclosure(resolved(one["url"], base), one.get("mime_type"), one.get("size_in_bytes"))
         for one in (value if isinstance(value, list) else [])
         if isinstance(one, dict) and one.get("url")
     ]
     return found or None
-
-
-def _resolved(value: object, base: str) -> object:
-    if not isinstance(value, str) or not value:
-        return value or None
-    try:
-        return joined(base, value)
-    except PermanentUpstreamError:
-        return value
 
 
 def _date(value: object) -> object:

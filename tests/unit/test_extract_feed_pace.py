@@ -1,0 +1,163 @@
+"""Feeds: none is asked sooner than it, its server and its failures allow, and each within a day."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kasparro_pipeline.extract import feed, feed_pace
+from kasparro_pipeline.extract.feed_pace import LONGEST, Wishes, next_check, next_try
+
+NOW = datetime(2026, 11, 18, 12, 30, tzinfo=UTC)  # a Wednesday
+SY = 'xmlns:sy="http://purl.org/rss/1.0/modules/syndication/"'
+
+
+def wishes(head: str) -> Wishes:
+    body = (
+        f"<rss version='2.0' {SY}><channel>{head}<item><title>a</title><ttl>999</ttl></item></channel></rss>"
+    )
+    return Wishes.of(feed.entries(body.encode(), "https://news.example/feed"))
+
+
+@pytest.mark.parametrize(
+    ("head", "seconds"),
+    [
+        ("", 0),
+        ("<ttl>60</ttl>", 3_600),
+        ("<ttl> 5 </ttl>", 300),
+        ("<ttl>soon</ttl>", 0),
+        ("<!-- <ttl>60</ttl> -->", 0),
+        ("<sy:updatePeriod>hourly</sy:updatePeriod><sy:updateFrequency>2</sy:updateFrequency>", 1_800),
+        ("<sy:updatePeriod>daily</sy:updatePeriod>", 86_400),
+        ("<sy:updateFrequency>4</sy:updateFrequency>", 21_600),
+        ("<sy:updatePeriod>hourly</sy:updatePeriod><sy:updateFrequency>0</sy:updateFrequency>", 3_600),
+        ("<sy:updatePeriod>never</sy:updatePeriod>", 0),
+        ("<ttl>120</ttl><sy:updatePeriod>hourly</sy:updatePeriod>", 7_200),
+    ],
+)
+def test_a_feed_says_how_long_it_wants_to_be_left_alone(head: str, seconds: int) -> None:
+    assert wishes(head).seconds == seconds
+
+
+def test_a_feed_says_which_hours_and_days_to_leave_out() -> None:
+    found = wishes(
+        "<skipHours><hour>0</hour><hour>24</hour><hour>13</hour><hour>99</hour></skipHours>"
+        "<skipDays><day>Sunday</day><day>monday</day><day>Someday</day></skipDays>"
+    )
+    assert found == Wishes(0, (0, 13), (0, 6))
+    assert Wishes.from_json(found.as_json()).as_json() == found.as_json()
+
+
+def test_an_hour_that_is_left_out_is_waited_for() -> None:
+    asked = NOW.replace(hour=13)
+    assert next_check(asked, Wishes(0, (13, 14)), {}) == NOW.replace(hour=15, minute=0)
+    assert next_check(NOW, Wishes(3_600, (13, 14)), {}) == NOW.replace(hour=15, minute=0)
+    assert next_check(NOW, Wishes(0, (13, 14)), {}) == NOW
+
+
+def test_a_day_that_is_left_out_ends_the_pause_after_a_day_at_most() -> None:
+    assert next_check(NOW, Wishes(0, (), (2,)), {}) == datetime(2026, 11, 19, tzinfo=UTC)
+    assert next_check(NOW, Wishes(0, (), (2, 3, 4)), {}) == NOW + LONGEST
+    assert next_check(NOW, Wishes(0, tuple(range(24))), {}) == NOW + LONGEST
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, 0),
+        ({"cache-control": "max-age=300"}, 300),
+        ({"cache-control": "public, Max-Age = 300, s-maxage=9999", "age": "100"}, 200),
+        ({"cache-control": "max-age=300", "age": "999"}, 0),
+        ({"cache-control": "x-max-age=300"}, 0),
+        ({"cache-control": "max-age=99999999999999"}, 0),
+        ({"cache-control": "max-age=999999999"}, 86_400),
+        ({"expires": format_datetime(NOW + timedelta(minutes=5))}, 300),
+        # the server's clock is an hour ahead of ours
+        (
+            {
+                "date": format_datetime(NOW + timedelta(hours=1)),
+                "expires": format_datetime(NOW + timedelta(minutes=65)),
+            },
+            300,
+        ),
+        ({"expires": "0"}, 0),
+        ({"expires": format_datetime(NOW - timedelta(days=9))}, 0),
+    ],
+)
+def test_the_headers_say_how_long_an_answer_holds(headers: dict[str, str], seconds: int) -> None:
+    assert next_check(NOW, Wishes(), headers) == NOW + timedelta(seconds=seconds)
+
+
+some_seconds = st.integers(0, 400_000)
+
+
+@given(
+    st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC)),
+    some_seconds,
+    some_seconds,
+    some_seconds,
+    some_seconds,
+    st.one_of(st.none(), st.floats(0, 1e9)),
+    st.sets(st.integers(0, 23)),
+    st.sets(st.integers(0, 6)),
+    st.integers(60, 86_400),
+)
+def test_the_next_check_is_no_sooner_than_each_bound_and_within_the_longest_pause(
+    asked_at: datetime,
+    ttl: int,
+    max_age: int,
+    age: int,
+    expiry: int,
+    retry_after: float | None,
+    hours: set[int],
+    days: set[int],
+    longest: int,
+) -> None:
+    asked_at = asked_at.replace(microsecond=0)
+    headers = {
+        "cache-control": f"max-age={max_age}",
+        "age": str(age),
+        "expires": format_datetime(asked_at + timedelta(seconds=expiry)),
+        "date": format_datetime(asked_at),
+    }
+    found = next_check(
+        asked_at,
+        Wishes(ttl, tuple(hours), tuple(days)),
+        headers,
+        retry_after,
+        timedelta(seconds=longest),
+    )
+    for bound in (ttl, max_age - age, expiry, retry_after or 0):
+        assert found >= asked_at + timedelta(seconds=min(bound, longest))
+    assert asked_at <= found <= asked_at + timedelta(seconds=longest)
+    if found < asked_at + timedelta(seconds=longest):
+        assert found.hour not in hours
+        assert found.weekday() not in days
+
+
+@given(
+    st.integers(1, 10_000),
+    st.integers(10, 100_000),
+    st.one_of(st.none(), st.floats(0, 1e9)),
+    st.integers(60, 86_400),
+)
+def test_a_pause_after_failures_doubles_and_ends(
+    failures: int, every: int, retry_after: float | None, longest: int
+) -> None:
+    pause = timedelta(seconds=every)
+    most = timedelta(seconds=longest)
+    found = next_try(NOW, failures, pause, retry_after, most)
+    assert found <= NOW + most
+    assert found >= NOW + min(most, timedelta(seconds=retry_after or 0))
+    assert found >= NOW + min(most, 2 * pause)
+    assert next_try(NOW, failures + 1, pause, retry_after, most) >= found
+
+
+def test_the_pause_after_a_failure_is_twice_the_usual_one_then_four_times() -> None:
+    minute = timedelta(minutes=1)
+    assert [(next_try(NOW, n, minute) - NOW) / minute for n in (1, 2, 3, 30)] == [2, 4, 8, 24 * 60]
+    assert timedelta(days=1) == feed_pace.LONGEST
