@@ -19,8 +19,10 @@ from kasparro_pipeline.extract.unreadable import UnreadableRecordError
 
 MAX_BYTES = 4 * 1024 * 1024
 """Bytes of an entry that is read; a larger one stays in raw, and is rejected."""
+MAX_MARKUP = 100_000
+"""Tags and entities of an entry that is read: feedparser takes up to quadratic time for them."""
 MAX_COMMENTS = 1_000
-"""Comments of an entry that is read: feedparser takes quadratic time for them."""
+"""Comments of an entry that is read, for the same reason."""
 WITHOUT_IDS = frozenset(api.StrictFeedParser.can_be_relative_uri) - {"id"}
 """What is resolved against the base. An id is compared as it is written (RFC 4287 4.2.6.1)."""
 
@@ -50,10 +52,11 @@ def parsed(text: str, base: str) -> dict[str, Any]:
     """The first entry of an XML feed, as feedparser names its parts.
 
     Raises:
-        UnreadableRecordError: there is none, or it holds too many comments.
+        UnreadableRecordError: there is none, or it holds too much markup.
     """
-    if text.count("!--") > MAX_COMMENTS:
-        raise UnreadableRecordError("too_many_comments", f"the entry has more than {MAX_COMMENTS:,} comments")
+    if text.count("!--") > MAX_COMMENTS or text.count("<") + text.count("&") > MAX_MARKUP:
+        said = f"the entry has more than {MAX_MARKUP:,} tags and entities, or {MAX_COMMENTS:,} comments"
+        raise UnreadableRecordError("too_much_markup", said)
     try:
         found = _strictly(text, base)
     except (xml.sax.SAXException, UndeclaredNamespace, UnicodeEncodeError):
@@ -67,7 +70,7 @@ def sanitised(markup: str, base: str) -> str:
     """HTML without scripts and styles, with its addresses resolved against a base.
 
     Raises:
-        UnreadableRecordError: it holds too many comments.
+        UnreadableRecordError: it holds too much markup.
     """
     written = html.escape("".join(one for one in markup if one in "\t\n\r" or one >= " "))
     entry = f'<entry><summary type="html">{written}</summary></entry>'
