@@ -1,11 +1,11 @@
 """A source as the Dagster side sees it: names, partitions, and how to extract one of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import dagster as dg
 
@@ -59,6 +59,10 @@ class Source(ABC):
     def asked_for(self, location: str) -> str:  # noqa: ARG002 - for sources whose locations move
         """Which part of the upstream's data a location asks for, if that moves from run to run."""
         return ""
+
+    def metadata(self, connection: Connection) -> Mapping[str, Any]:  # noqa: ARG002 - for sources that have some
+        """What the raw step tells beside its counts."""
+        return {}
 
     def key(self, layer: Layer) -> dg.AssetKey:
         """The asset key of one layer."""

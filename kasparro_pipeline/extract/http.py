@@ -38,6 +38,7 @@ from kasparro_pipeline.extract.urls import Origin, joined, split
 
 ALWAYS_SENT = {"User-Agent": "kasparro/0.1", "Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+PERMANENT_REDIRECTS = frozenset({301, 308})
 MAX_REDIRECTS = 10
 CONDITIONS = frozenset({"If-None-Match", "If-Modified-Since"})
 """Request headers that allow 304 for an answer."""
@@ -153,14 +154,22 @@ class Client:
         asked = self.credentials.sign(url)
         home: Origin | None = split(url)[0]
         patience = self._patience()
+        moved_to, permanently = None, True
         for _ in range(MAX_REDIRECTS + 1):
             with self._asking(asked, url) as (target, connection):
                 answer = connection.ask(target, headers, patience)
                 to = answer.headers.get("Location") if answer.status in REDIRECTS else None
                 if to is None:
-                    return self._taken(answer, url, conditional=conditional)
+                    response = self._taken(answer, url, conditional=conditional)
+                    return replace(response, moved_to=moved_to)
                 connection.close()
-            asked = joined(asked, to)
+            before, asked = asked, joined(asked, to)
+            # what was asked for over TLS is not asked for without it from then on
+            permanently &= answer.status in PERMANENT_REDIRECTS and not (
+                split(before)[0].scheme == "https" and split(asked)[0].scheme == "http"
+            )
+            if permanently:
+                moved_to = self.credentials.hide(asked)
             if split(asked)[0] != home:
                 # what is meant for one host is no business of another, wherever that leads
                 headers, home = ALWAYS_SENT, None

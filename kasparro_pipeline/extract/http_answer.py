@@ -17,7 +17,7 @@ from kasparro_pipeline.extract.error_rules import Action, ErrorRule, first_that_
 from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError
 
 DECODED = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
-KEPT_HEADERS = ("content-type", "etag", "last-modified", "cache-control", "expires", "link", "date")
+KEPT_HEADERS = ("content-type", "etag", "last-modified", "cache-control", "age", "expires", "link", "date")
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 CHUNK = 1 << 16
 UNIX_SECONDS = 1_000_000_000
@@ -35,6 +35,13 @@ class Response:
     fetched_at: datetime
     ignored: bool = False
     """Whether a rule says to take it as one without records."""
+    moved_to: str | None = None
+    """Where permanent redirects led to, up to the first temporary one (RFC 9110 15.4.2, 15.4.9)."""
+
+
+@dataclass
+class GoneError(PermanentUpstreamError):
+    """What was at the address is gone, and will not come back (410, RFC 9110 15.5.11)."""
 
 
 @dataclass
@@ -98,7 +105,7 @@ def _refuse(answer: urllib3.HTTPResponse, url: str, body: bytes | None, rule: Er
         said = f"{rule.message} (HTTP {answer.status})"
     action = rule.action if rule else _usual_action(answer.status)
     if action == "fail":
-        raise PermanentUpstreamError(said, url)
+        raise (GoneError if answer.status == HTTPStatus.GONE else PermanentUpstreamError)(said, url)
     wait = retry_after(answer.headers.get(rule.wait_header if rule else "Retry-After"))
     raise (RateLimitedError if action == "rate_limited" else TransientUpstreamError)(said, url, wait)
 

@@ -6,6 +6,7 @@ from sqlalchemy import create_engine, pool, text
 # They add their tables to the metadata
 from kasparro_pipeline.warehouse import (  # noqa: F401
     drift_tables,
+    feed_states,
     history,
     measurements,
     totals,
