@@ -11,6 +11,7 @@ from kasparro_pipeline.components.component import Automation, SourceComponent
 from kasparro_pipeline.components.daily import daily_partitions, require_current
 from kasparro_pipeline.components.pending import attempts, pending_runs
 from kasparro_pipeline.components.resources import Warehouse
+from kasparro_pipeline.components.scaffolders import FeedScaffolder
 from kasparro_pipeline.components.settings import PipelineSettings
 from kasparro_pipeline.components.source import Extraction, Source
 from kasparro_pipeline.components.source_spec import UpstreamSpec
@@ -76,6 +77,7 @@ class _Feed(Source):
             yield from feed.extract(self.location, request, client)
 
 
+@dg.scaffold_with(FeedScaffolder)
 class FeedSource(SourceComponent):
     """Entries of an RSS or Atom feed, one partition a day, whenever the feed changed."""
 
