@@ -103,7 +103,9 @@ def _take_up(inferred: Inferred, kind: str, key: Sequence[str], profile: Profile
     seed = inferred.fields or {PLACEHOLDER: {"path": key[0]}}
     contract = _contract(kind, key, seed, ())
     added = [one for one in drift.compare(contract, profile) if one.change in {"added", "explosion"}]
-    proposed = proposal.propose(contract, profile, sorted(added, key=lambda one: one.field))
+    order = {name: place for place, name in enumerate(profile.root.fields)}
+    added.sort(key=lambda one: order.get(one.field, order.get(one.field.partition(".")[0], len(order))))
+    proposed = proposal.propose(contract, profile, added)
     for name, spec in proposed.fields.items():
         if spec is not None and spec.get("path", name):
             inferred.fields[name] = _as_moment(name, spec, profile)
@@ -114,8 +116,9 @@ def _take_up(inferred: Inferred, kind: str, key: Sequence[str], profile: Profile
 def _shared(profile: Profile, key: Sequence[str], below: str) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     taken: set[str] = set()
+    as_written = {} if below else {path.lower(): path for path in reversed(profile.root.fields)}
     for column, paths in SHARED.items():
-        for path in (f"{below}{one}" for one in paths):
+        for path in (as_written.get(one, f"{below}{one}") for one in paths):
             came = profile.root.came_at(path)
             if path in taken or came is None or not _values(came) or (path in key and column != "url"):
                 continue
