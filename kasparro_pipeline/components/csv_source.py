@@ -11,6 +11,7 @@ from pydantic import Field
 from kasparro_pipeline.components.component import Automation, SourceComponent
 from kasparro_pipeline.components.pending import attempts
 from kasparro_pipeline.components.resources import Warehouse
+from kasparro_pipeline.components.scaffolders import CsvScaffolder
 from kasparro_pipeline.components.settings import PipelineSettings
 from kasparro_pipeline.components.source import Extraction, Source
 from kasparro_pipeline.components.source_spec import SourceSpec
@@ -76,6 +77,7 @@ class _Csv(Source):
                 yield file.name, f"{file.name}@{state}@{attempts(connection, self.name, file.name)}"
 
 
+@dg.scaffold_with(CsvScaffolder)
 class CsvSource(SourceComponent):
     """Rows of CSV files, one partition a file, whenever a file is new or changed."""
 

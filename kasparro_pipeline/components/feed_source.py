@@ -14,6 +14,7 @@ from kasparro_pipeline.components.component import Automation, SourceComponent
 from kasparro_pipeline.components.daily import daily_partitions, require_current
 from kasparro_pipeline.components.feed_sensor import build_sensor
 from kasparro_pipeline.components.feed_subscriptions import Subscriptions
+from kasparro_pipeline.components.scaffolders import FeedScaffolder
 from kasparro_pipeline.components.settings import PipelineSettings
 from kasparro_pipeline.components.source import Extraction, Source
 from kasparro_pipeline.components.source_spec import UpstreamSpec
@@ -115,6 +116,7 @@ class FeedsOfSource(Source):
             raise _together(errors)
 
 
+@dg.scaffold_with(FeedScaffolder)
 class FeedSource(SourceComponent):
     """Entries of RSS, Atom and JSON feeds, one partition a day, whenever a feed changed."""
 

@@ -14,6 +14,7 @@ from kasparro_pipeline.components.daily import daily_partitions, require_current
 from kasparro_pipeline.components.parents import parents
 from kasparro_pipeline.components.pending import pending_runs
 from kasparro_pipeline.components.resources import Warehouse
+from kasparro_pipeline.components.scaffolders import RestScaffolder
 from kasparro_pipeline.components.settings import PipelineSettings, secrets
 from kasparro_pipeline.components.source import Extraction, Source
 from kasparro_pipeline.components.source_spec import UpstreamSpec
@@ -98,6 +99,7 @@ class _Rest(Source):
             yield from RestExtraction(self.spec, self.base_url, request, client)
 
 
+@dg.scaffold_with(RestScaffolder)
 class RestSource(SourceComponent):
     """Records from a REST API, one partition a day, on a schedule."""
 

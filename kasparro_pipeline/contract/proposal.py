@@ -18,7 +18,7 @@ from kasparro_pipeline.contract.transforms import TRANSFORM_TYPES, transformer
 NEEDED = "no record can be without its key or version"
 MAX_NAME = 63
 """Characters of a field's name."""
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _ODD = re.compile(r"[…\\]")
 
 

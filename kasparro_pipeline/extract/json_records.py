@@ -17,6 +17,8 @@ from kasparro_pipeline.extract.errors import PermanentUpstreamError
 
 TOO_DEEP = "the JSON is nested too deep"
 MAX_INT_DIGITS = 4300
+MEMBERS = "*"
+"""The end of a path to an object whose members are the records."""
 _WHITESPACE = " \t\n\r"
 _SPACE = re.compile(r"[ \t\n\r]*")
 _MARKS = {
@@ -84,15 +86,21 @@ def records(body: bytes, path: str, location: str) -> tuple[dict[str, str], list
 def cut(body: bytes, path: str, location: str) -> CutDocument:
     """A document's records are the items of the list at `path` (dots; empty: the root).
 
+    A path that ends with `*` leads to an object: each of its members becomes a record,
+    `{"key": …, "value": …}`. Both are as received; what is put around them is new.
+
     Raises:
-        PermanentUpstreamError: not JSON to its last byte (with the place), or no list at `path`.
+        PermanentUpstreamError: not JSON to its last byte (with the place), or no list, or object, at `path`.
     """
     keys = [part for part in path.split(".") if part]
+    of_object = keys[-1:] == [MEMBERS]
+    keys = keys[:-1] if of_object else keys
     try:
         mark, encoding = mark_and_encoding(body)
         text = body[len(mark) :].decode(encoding)
         start = _find(text, keys)
-        items, end = _items(text, start)
+        named, end = _named(text, start) if of_object else ([], start)
+        items, end = ([], end) if of_object else _items(text, start)
         _require_end(text, end, keys)
     except RecursionError as error:
         raise PermanentUpstreamError(TOO_DEEP, location) from error
@@ -105,7 +113,12 @@ def cut(body: bytes, path: str, location: str) -> CutDocument:
         raise PermanentUpstreamError(
             f"the body is not JSON: {error}; it begins with {shown!r}", location
         ) from error
-    if encoding == "utf-8" and text.isascii():
+    if of_object:
+        found = [
+            RawRecord(position, f'{{"key":{key},"value":{text[begin:after]}}}'.encode(encoding), value)
+            for position, (key, begin, after, value) in enumerate(named)
+        ]
+    elif encoding == "utf-8" and text.isascii():
         # characters are bytes: the payloads are slices of the body itself
         offset = len(mark)
         found = [
@@ -258,6 +271,22 @@ def _scan(text: str, start: int, scan_once: _Scan) -> tuple[list[tuple[int, int,
         # `,{` is how most lists go on
         index = end + 1 if text.startswith(",{", end) else _after_comma(text, end, "]")
     return items, index
+
+
+def _named(text: str, start: int) -> tuple[list[tuple[str, int, int, Any]], int]:
+    """Name, as JSON, begin, end and record of each member, and the index of the brace behind them."""
+    if text[start : start + 1] != "{":
+        _DECODER.raw_decode(text, start)
+        raise _NotAListError("there is no object")
+    found = []
+    index = _skip(text, start + 1)
+    while text[index : index + 1] != "}":
+        begin, (name, index) = index, _name(text, index)
+        key = text[begin:index].rstrip(_WHITESPACE).removesuffix(":").rstrip(_WHITESPACE)
+        value, end = _DECODER.raw_decode(text, index)
+        found.append((key, index, end, {"key": name, "value": value}))
+        index = _after_comma(text, end, "}")
+    return found, index
 
 
 def _require_end(text: str, index: int, keys: list[str]) -> None:

@@ -75,7 +75,8 @@ class RestRequests(StrictModel):
     error_rules: tuple[ErrorRule, ...] = ()
     """What answers mean whose status does not tell it."""
     records: str = ""
-    """Where the list of records is in an answer: keys joined by dots. Default: the answer is the list."""
+    """Where the list of records is in an answer: keys joined by dots. Default: the answer is the list. With
+    `*` at the end the records are the members of an object, each as `{"key": …, "value": …}`."""
     paginator: Paging = SinglePage()
     """How a list goes on."""
     explode: Explode | None = None

@@ -27,6 +27,7 @@ COMMANDS = {
     "migrate": "bring the warehouse at DATABASE_URL (or the embedded one) to the newest revision",
     "keys": "create, list, revoke or rotate the keys of the API",
     "contract": "accept the contract that the drift check of a source proposes, or show its versions",
+    "source": "try a source without writing anything, or list the sources and how they are",
     "env": 'print the running stack\'s settings for a shell: eval "$(kasparro env)"',
 }
 
@@ -62,6 +63,8 @@ def parser() -> argparse.ArgumentParser:
             )
         if name == "contract":
             _add_contract_actions(command)
+        if name == "source":
+            _add_source_actions(command)
     return main_parser
 
 
@@ -98,6 +101,26 @@ def _add_contract_actions(command: argparse.ArgumentParser) -> None:
         action.add_argument("source", metavar="SOURCE", help="the source's name: its folder in defs/")
 
 
+def _add_source_actions(command: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(dest="action", required=True, metavar="action", title="actions")
+    trial = actions.add_parser(
+        "try", help="extract and validate once, show what a run would do, and write nothing"
+    )
+    trial.add_argument("source", metavar="SOURCE", help="the source's name: its folder in defs/")
+    trial.add_argument(
+        "--records", type=_positive, default=100, metavar="N", help="records at most (default 100)"
+    )
+    listing = actions.add_parser("list", help="show each source: when it runs, how far it is, its last error")
+    for action in (trial, listing):
+        action.add_argument("--json", action="store_true", help="for programs")
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 on, not {text!r}")
+    return int(text)
+
+
 def _minutes(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > MAX_OVERLAP:
         raise argparse.ArgumentTypeError(f"a whole number of minutes from 0 to {MAX_OVERLAP}, not {text!r}")
@@ -111,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("The local stack needs Linux or macOS. On Windows, use WSL or docker compose.", file=sys.stderr)
         return 1
     # After the help: these take a second to import
-    from kasparro_pipeline.stack import commands, contract, keys, logs, replay  # noqa: PLC0415
+    from kasparro_pipeline.stack import commands, contract, keys, logs, replay, source  # noqa: PLC0415
 
     run: dict[str, Callable[[StackSettings], int]] = {
         "up": commands.up,
@@ -123,6 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "logs": lambda found: logs.show(found, chosen.name, chosen.lines, follow=chosen.follow),
         "keys": lambda found: keys.run(found, chosen),
         "contract": lambda found: contract.run(found, chosen),
+        "source": lambda found: source.run(found, chosen),
         "replay": lambda found: replay.run(found, chosen.source, chosen.partition),
     }
     try:

@@ -36,7 +36,7 @@ def run(settings: StackSettings, chosen: Namespace) -> int:
             versions = drift.contract_versions(connection, chosen.source)
         _show(chosen.source, versions)
     else:
-        file = _file_of(chosen.source)
+        file = file_of(chosen.source)
         with connected(settings) as connection:
             verdicts = drift.verdicts(connection, chosen.source)
         _accept(chosen, file, verdicts)
@@ -66,11 +66,16 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> str:
     return " ".join(parts)
 
 
-def _file_of(source: str) -> Path:
+def file_of(source: str) -> Path:
+    """The file of a source.
+
+    Raises:
+        StackError: there is none; the message names one that is spelled alike, or all.
+    """
     known = sorted(folder.parent.name for folder in DEFS.glob("*/defs.yaml"))
     if source not in known:
-        close = difflib.get_close_matches(source, known, 1)
-        hint = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(known)}."
+        close = difflib.get_close_matches(source, known)
+        hint = f"Did you mean {' or '.join(close)}?" if close else f"There are: {', '.join(known)}."
         raise StackError(f"There is no source {source!r}. {hint}")
     return DEFS / source / "defs.yaml"
 

@@ -61,7 +61,9 @@ def test_extraction_contract_and_warehouse_load_no_dagster() -> None:
     code = (
         "import sys, kasparro_pipeline.extract.rest, kasparro_pipeline.extract.feed,"
         " kasparro_pipeline.extract.csv_files, kasparro_pipeline.contract.validation,"
-        " kasparro_pipeline.contract.contract_file, kasparro_pipeline.warehouse.unified, kasparro_api.app;"
+        " kasparro_pipeline.contract.contract_file, kasparro_pipeline.warehouse.unified, kasparro_api.app,"
+        " kasparro_pipeline.scaffold.rest, kasparro_pipeline.scaffold.csv_file,"
+        " kasparro_pipeline.scaffold.feed;"
         "print([name for name in sys.modules if name.split('.')[0].startswith('dagster')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -83,7 +85,9 @@ def test_only_components_and_definitions_import_dagster() -> None:
         ("extract", ("kasparro_pipeline.warehouse",)),
         ("warehouse", NETWORK),
         ("warehouse", ("kasparro_pipeline.extract.http", "kasparro_pipeline.extract.rest")),
-        ("stack", ("kasparro_pipeline.extract", "kasparro_pipeline.contract")),
+        ("scaffold", DATABASE),
+        ("scaffold", ("kasparro_pipeline.warehouse",)),
+        ("stack", ("kasparro_pipeline.extract", "kasparro_pipeline.contract", "kasparro_pipeline.scaffold")),
     ],
 )
 def test_a_room_does_not_know_its_neighbours_business(room: str, forbidden: tuple[str, ...]) -> None:
@@ -92,13 +96,20 @@ def test_a_room_does_not_know_its_neighbours_business(room: str, forbidden: tupl
     assert [line for line in found if ".sandbox" not in line] == []
 
 
-@pytest.mark.parametrize("room", ["contract", "extract", "warehouse"])
+@pytest.mark.parametrize("room", ["contract", "extract", "warehouse", "scaffold"])
 def test_nothing_below_components_imports_upward(room: str) -> None:
     upward = [f"kasparro_pipeline.{name}" for name in ("components", "definitions", "defs", "stack")]
     assert crossings(f"kasparro_pipeline/{room}", *upward, "kasparro_api") == []
 
 
-@pytest.mark.parametrize("room", ["components", "definitions", "contract", "extract", "warehouse"])
+@pytest.mark.parametrize("room", ["contract", "extract", "warehouse"])
+def test_a_source_runs_without_what_made_it(room: str) -> None:
+    assert crossings(f"kasparro_pipeline/{room}", "kasparro_pipeline.scaffold") == []
+
+
+@pytest.mark.parametrize(
+    "room", ["components", "definitions", "contract", "extract", "warehouse", "scaffold"]
+)
 def test_the_stack_is_imported_by_none_of_the_others(room: str) -> None:
     assert crossings(f"kasparro_pipeline/{room}", "kasparro_pipeline.stack") == []
 

@@ -211,3 +211,37 @@ def test_the_json_test_suite_is_kept_exactly_or_refused() -> None:
         assert record.payload == body.strip(b" \t\r\n"), path.name
         assert records.read(record.payload, layout) == record.value, path.name
     assert counts == {"y": 95, "n": 188, "i": 35}
+
+
+def test_members_of_an_object_are_records_with_their_names_byte_for_byte() -> None:
+    body = b'{"t":1, "coins" : {"btc" :{"p":1.50, "p":2} ,\n"\\u00e9": []}, "next":"x"}'
+
+    found = json_records.cut(body, "coins.*", WHERE)
+
+    assert [record.payload for record in found.records] == [
+        b'{"key":"btc","value":{"p":1.50, "p":2}}',
+        b'{"key":"\\u00e9","value":[]}',
+    ]
+    assert [record.value for record in found.records] == [
+        {"key": "btc", "value": {"p": 2}},
+        {"key": "é", "value": []},
+    ]
+    assert [json_records.read(record.payload, found.layout) for record in found.records] == [
+        record.value for record in found.records
+    ]
+    assert found.around() == {"t": 1, "coins": [], "next": "x"}
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"coins":[1]}', "there is no object"),
+        (b'{"coins":{"a":1}', "not JSON"),
+        (b'{"coins":{"a":1,}}', "not JSON"),
+        (b'{"coins":{"a":1}} x', "not JSON"),
+        (b'{"coins":{},"coins":{}}', "comes twice"),
+    ],
+)
+def test_members_of_what_is_no_whole_object_are_refused(body: bytes, told: str) -> None:
+    with pytest.raises(PermanentUpstreamError, match=told):
+        json_records.cut(body, "coins.*", WHERE)
