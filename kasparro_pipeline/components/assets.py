@@ -94,7 +94,7 @@ def _asset(
 
     @dg.asset(
         key=source.key(layer),
-        deps=[source.key(after)] if after else [],
+        deps=[dg.AssetDep(source.key(after))] if after else _parents_of(source),
         partitions_def=source.partitions,
         backfill_policy=dg.BackfillPolicy.multi_run(1),
         group_name=source.name,
@@ -131,6 +131,17 @@ def _asset(
         return dg.MaterializeResult(metadata=metadata, check_results=results)
 
     return layer_asset
+
+
+def _parents_of(source: Source) -> list[dg.AssetDep]:
+    """What the lineage shows in front of raw: all that is unified of the parent, whatever its partitions.
+
+    It starts and blocks nothing: a run has the assets of one source, and none of them has an automation.
+    """
+    if source.parent is None:
+        return []
+    mapping = dg.AllPartitionMapping()
+    return [dg.AssetDep(dg.AssetKey(["unified", source.parent]), partition_mapping=mapping)]
 
 
 def launched_on(context: dg.AssetExecutionContext) -> date:

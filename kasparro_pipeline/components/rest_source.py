@@ -44,6 +44,9 @@ class _Rest(Source):
     def __init__(self, name: str, spec: RestSourceSpec) -> None:
         super().__init__(name, spec)
         self.spec = spec
+        self.parent = spec.parent.source if spec.parent else None
+        if self.parent == name:
+            raise ValueError(f"the source `{name}` names itself as its `parent`")
         settings = PipelineSettings()
         self.base_url = settings.base_url(spec.base_url, spec.sandbox)
         self.http = spec.http.allowing(settings.private_hosts(spec.sandbox))

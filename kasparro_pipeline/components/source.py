@@ -34,6 +34,8 @@ class Source(ABC):
 
     kind: str
     """rest, csv or feed."""
+    parent: str | None = None
+    """The source whose unified records this one's requests are made from."""
     defs_file: Path | None = None
     """Where the spec was read from; None for one that was not read from a file."""
 

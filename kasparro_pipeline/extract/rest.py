@@ -8,7 +8,7 @@ Pages are fetched ahead where they can be named beforehand, and handed over in o
 import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -21,14 +21,15 @@ from kasparro_pipeline.extract.documents import (
     Request,
     sha256,
 )
-from kasparro_pipeline.extract.errors import PermanentUpstreamError
+from kasparro_pipeline.extract.errors import PermanentUpstreamError, UpstreamError
 from kasparro_pipeline.extract.exploded import exploded
 from kasparro_pipeline.extract.http import Client
 from kasparro_pipeline.extract.http_answer import Response
 from kasparro_pipeline.extract.increments import Days, Whole
 from kasparro_pipeline.extract.lookahead import Lookahead
 from kasparro_pipeline.extract.paging import Answer, Page
-from kasparro_pipeline.extract.rest_items import Item, items_of
+from kasparro_pipeline.extract.rest_items import Item, as_text, items_of
+from kasparro_pipeline.extract.rest_places import ListState, Place, Read
 from kasparro_pipeline.extract.rest_progress import progress_of
 from kasparro_pipeline.extract.rest_spec import RestRequests
 from kasparro_pipeline.extract.since import Since
@@ -40,31 +41,6 @@ LAST = sys.maxsize
 """A window behind all of an item's."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A request: of which item, in which window, which page."""
-
-    item: int
-    window: int
-    page: Page
-
-
-@dataclass(slots=True)
-class _List:
-    """What is known of the list that is being read."""
-
-    place: tuple[int, int]
-    """Its item and window."""
-    pages: int | None
-    """How many it has, if that is known."""
-    taken: int = 0
-    """Pages that were taken in this extraction."""
-    digests: set[str] = field(default_factory=set)
-    """SHA-256 of its pages: one that comes again is no page of it."""
-    tokens: set[int | str | None] = field(default_factory=set)
-    """What its pages were asked for with."""
-
-
 class RestExtraction:
     """One extraction of a REST source; iterate it once to get its batches. Its client ends with it."""
 
@@ -73,7 +49,8 @@ class RestExtraction:
         self._client, self._paginator = client, spec.paginator
         self._items = items_of(spec, request)
         self._increment = _increment(spec, request)
-        self._list = _List((0, 0), self._paginator.always_pages)
+        self._list = ListState((0, 0), self._paginator.always_pages)
+        self._last: tuple[Response, Read] | None = None
         asked = spec.model_dump_json(include=set(RestRequests.model_fields))
         self._asked = sha256(f"{base_url} {asked}".encode()).hex()[:16]
 
@@ -84,12 +61,12 @@ class RestExtraction:
             PermanentUpstreamError: an answer that is no list of records, or pages that do not end.
             TransientUpstreamError: the upstream stayed away through all retries.
         """
-        place: _Place | None = self._resume()
-        with Lookahead(self._client, self._ask) as lookahead:
+        place: Place | None = self._resume()
+        with Lookahead(self._client, self) as lookahead:
             while place is not None:
                 if self._list.place != (place.item, place.window):
-                    self._list = _List((place.item, place.window), self._paginator.always_pages)
-                response = lookahead.take(place, self._guess, self._ahead())
+                    self._list = ListState((place.item, place.window), self._paginator.always_pages)
+                response = lookahead.take(place)
                 try:
                     batch, following = self._take(place, response)
                 except RecursionError as error:
@@ -98,7 +75,7 @@ class RestExtraction:
                 yield replace(batch, more_is_there=lookahead.has(following))
                 place = following
 
-    def _resume(self) -> _Place | None:
+    def _resume(self) -> Place | None:
         progress = progress_of(self._request.progress, self._asked)
         if progress is not None and self._increment_resumed():
             keys = [item.key for item in self._items]
@@ -107,8 +84,8 @@ class RestExtraction:
                 index = bisect_left(keys, progress.item)
                 return self._next_list(index - 1, LAST) if index else self._next_list(-1, 0)
             if progress.item in keys:
-                place = _Place(keys.index(progress.item), progress.window, progress.as_page)
-                self._list = _List((place.item, place.window), self._paginator.always_pages)
+                place = Place(keys.index(progress.item), progress.window, progress.as_page)
+                self._list = ListState((place.item, place.window), self._paginator.always_pages)
                 self._list.digests |= set(progress.digests)
                 return place
         return self._next_list(-1, 0)
@@ -119,7 +96,7 @@ class RestExtraction:
         except (LookupError, TypeError, ValueError, AttributeError):
             return False  # written by another release
 
-    def _ask(self, place: _Place) -> Callable[[], Response]:
+    def ask(self, place: Place) -> Callable[[], Response]:
         """Prepare a request, and give what sends it."""
         location = self._location(place)
         known = self._known(location, self._items[place.item])
@@ -127,12 +104,12 @@ class RestExtraction:
             known = None
         return lambda: self._client.fetch(location, headers=self._spec.headers, known=known)
 
-    def _location(self, place: _Place) -> str:
+    def _location(self, place: Place) -> str:
         if (given := self._paginator.address(place.page)) is not None:
             return given
         item = self._items[place.item]
         path = item.put_into(self._spec.path, quoted=True)
-        params = {name: item.put_into(_as_text(value)) for name, value in self._spec.params.items()}
+        params = {name: item.put_into(as_text(value)) for name, value in self._spec.params.items()}
         params |= self._increment.params(item.key, place.window)
         # what stands for a value must not run into the host's name
         base = f"{self._base_url}/{path.removeprefix('/')}" if path else self._base_url
@@ -144,45 +121,77 @@ class RestExtraction:
             return known
         return None  # stored by another reading of the answer: it has to be read anew
 
-    def _guess(self, place: _Place) -> _Place | None:
+    def guess(self, place: Place) -> Place | None:
         """The place behind one whose answer has not come, as far as can be said."""
         same_list = self._list.place == (place.item, place.window)
         pages = self._list.pages if same_list else self._paginator.always_pages
         if pages is not None and place.page.number + 1 >= pages:
-            return self._next_list(place.item, place.window + 1)
+            known = self._paginator.always_pages is not None
+            return self._next_list(place.item, place.window + 1) if known else None
         if not same_list:
             return None  # how long a list behind this one is, is not known
         page = self._paginator.guess(place.page)
         if page is None or not self._paginator.may_be_asked(page):
             return None
-        return _Place(place.item, place.window, page)
+        return Place(place.item, place.window, page)
 
-    def _ahead(self) -> int:
-        """How many pages to fetch ahead: few at first, where nothing tells how many there are."""
+    def behind(self, place: Place, response: Response) -> Place | None:
+        """The place behind an answer in its list, or None; errors are told when the answer is taken."""
+        try:
+            read = self._read(place, response)
+            if read.cut and self._increment.ends_at(self._items[place.item].key, read.cut.records):
+                return None
+            page = self._page_behind(place, read.answer)
+        except (UpstreamError, RecursionError):
+            return None
+        return None if page is None else Place(place.item, place.window, page)
+
+    def next_list(self, place: Place) -> Place | None:
+        """The first page of the list behind one of unknown length; those of a known one are guessed."""
+        known = self._paginator.always_pages is not None
+        return None if known else self._next_list(place.item, place.window + 1)
+
+    def ahead(self) -> tuple[int, int]:
+        """How many pages to fetch ahead: of one list few at first, where nothing tells how many there are."""
         concurrency = self._client.settings.concurrency
         most = AHEAD * concurrency if concurrency > 1 else 0
-        return min(most, self._list.taken) if self._list.pages is None else most
+        return (min(most, self._list.taken) if self._list.pages is None else most), most
 
-    def _next_list(self, item: int, window: int) -> _Place | None:
+    def _next_list(self, item: int, window: int) -> Place | None:
         if item < 0 or window >= self._increment.windows(self._items[item].key):
             item, window = item + 1, 0
-        return _Place(item, window, self._paginator.first()) if item < len(self._items) else None
+        return Place(item, window, self._paginator.first()) if item < len(self._items) else None
 
-    def _take(self, place: _Place, response: Response) -> tuple[Batch, _Place | None]:
-        """The batch of an answer, and where to go on."""
-        item = self._items[place.item]
+    def _read(self, place: Place, response: Response) -> Read:
+        """What an answer says; that of the last one that was asked about is kept in mind."""
+        if self._last is not None and self._last[0] is response:
+            return self._last[1]
         if response.body is None:
-            known = None if response.ignored else self._known(response.url, item)
+            known = None if response.ignored else self._known(response.url, self._items[place.item])
             count = known.layout.get("items", known.record_count) if known else 0
             headers = known.headers if known else response.headers
-            document, records, ended = None, [], False
-            answer = Answer(response.url, headers, count, None, None)
-            if known is not None:
-                self._increment.unchanged(item.key)
+            read = Read(Answer(response.url, headers, count, None, None), None, known)
         else:
             cut = json_records.cut(response.body, self._spec.records, response.url)
             last = cut.records[-1].value if cut.records else None
             answer = Answer(response.url, response.headers, len(cut.records), last, cut.around)
+            read = Read(answer, cut, None)
+        self._last = response, read
+        return read
+
+    def _take(self, place: Place, response: Response) -> tuple[Batch, Place | None]:
+        """The batch of an answer, and where to go on."""
+        item = self._items[place.item]
+        read = self._read(place, response)
+        self._last = None
+        answer, cut = read.answer, read.cut
+        document: Document | None = None
+        records: list[RawRecord] = []
+        ended = False
+        if cut is None or response.body is None:
+            if read.known is not None:
+                self._increment.unchanged(item.key)
+        else:
             layout = cut.layout | self._cut_as()
             records = self._increment.take(item.key, cut.records, response.headers)
             if self._spec.explode:
@@ -213,7 +222,7 @@ class RestExtraction:
             response.headers,
         )
 
-    def _repeats(self, place: _Place, answer: Answer, document: Document | None) -> bool:
+    def _repeats(self, place: Place, answer: Answer, document: Document | None) -> bool:
         """Whether the page ends its list by holding what an earlier one held."""
         self._list.taken += 1
         if document is None or not answer.count:
@@ -230,23 +239,27 @@ class RestExtraction:
             answer.url,
         )
 
-    def _following(self, place: _Place, answer: Answer) -> _Place | None:
-        page = self._paginator.following(place.page, answer)
+    def _following(self, place: Place, answer: Answer) -> Place | None:
+        page = self._page_behind(place, answer)
         self._list.pages = self._paginator.pages(place.page, answer)
         self._list.tokens.add(place.page.token)
         if page is None:
             return self._next_list(place.item, place.window + 1)
-        if (given := self._paginator.address(page)) is not None:
-            # an upstream may repeat the key that it was asked with
-            own = self._client.credentials.unsign(of_same_origin(given, self._base_url))
-            page = replace(page, token=own)
         if page.token in self._list.tokens:
             raise PermanentUpstreamError(
                 f"the answer leads back to a page that was read before: {page.token!r}", answer.url
             )
-        return _Place(place.item, place.window, page)
+        return Place(place.item, place.window, page)
 
-    def _batch(self, document: Document | None, records: list[RawRecord], following: _Place | None) -> Batch:
+    def _page_behind(self, place: Place, answer: Answer) -> Page | None:
+        page = self._paginator.following(place.page, answer)
+        if page is None or (given := self._paginator.address(page)) is None:
+            return page
+        # an upstream may repeat the key that it was asked with
+        own = self._client.credentials.unsign(of_same_origin(given, self._base_url))
+        return replace(page, token=own)
+
+    def _batch(self, document: Document | None, records: list[RawRecord], following: Place | None) -> Batch:
         if following is None:
             return Batch(document, records, self._increment.cursor(), done=True)
         same_list = self._list.place == (following.item, following.window)
@@ -266,11 +279,6 @@ def _increment(spec: RestRequests, request: Request) -> Whole:
     if spec.date_window:
         return Days(spec.date_window, request, by_item=spec.parent is not None)
     return Since(spec.incremental, request) if spec.incremental else Whole(request)
-
-
-def _as_text(value: str | float | bool) -> str:
-    """A query parameter as JSON writes it: `true`, not Python's `True`."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def lookback_of(spec: RestRequests) -> timedelta | None:

@@ -55,3 +55,8 @@ def items_of(spec: RestRequests, request: Request) -> list[Item]:
         Item(parent["id"], {f"parent.{name}": value for name, value in parent.items()})
         for parent in sorted(parents, key=lambda parent: parent["id"])
     ]
+
+
+def as_text(value: str | float | bool) -> str:
+    """A query parameter as JSON writes it: `true`, not Python's `True`."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
