@@ -47,24 +47,49 @@ def ask(
 
     `known` gives the stored document of a subscription's address; it is called in the caller's thread.
     """
-    documents: dict[int, KnownDocument | None] = {}
-
-    def prepared(place: int) -> Callable[[], Response]:
-        question = questions[place]
-        document = documents[place] = known(question.subscription.url)
-        return lambda: client.fetch(question.address, known=document)
-
-    def following(place: int) -> int | None:
-        return place + 1 if place + 1 < len(questions) else None
-
-    with Lookahead(client, prepared) as lookahead:
+    course = _InTurn(questions, known, client)
+    with Lookahead(client, course) as lookahead:
         for place, question in enumerate(questions):
             try:
-                response = lookahead.take(place, following, 2 * client.settings.concurrency)
+                response = lookahead.take(place)
             except UpstreamError as error:
-                yield FeedAnswer(question, documents.pop(place), error=error)
+                yield FeedAnswer(question, course.known.pop(place), error=error)
             else:
-                yield FeedAnswer(question, documents.pop(place), response)
+                yield FeedAnswer(question, course.known.pop(place), response)
+
+
+class _InTurn:
+    """One feed after the other: a `Course` of one list, whose places are the numbers of the questions."""
+
+    def __init__(
+        self, questions: Sequence[Question], known: Callable[[str], KnownDocument | None], client: Client
+    ) -> None:
+        self._questions, self._known, self._client = questions, known, client
+        self.known: dict[int, KnownDocument | None] = {}
+        """Of each question under way the stored document."""
+
+    def ask(self, place: int) -> Callable[[], Response]:
+        """The request of a question; what is known is looked up in the caller's thread."""
+        question = self._questions[place]
+        document = self.known[place] = self._known(question.subscription.url)
+        return lambda: self._client.fetch(question.address, known=document)
+
+    def guess(self, place: int) -> int | None:
+        """The question behind it."""
+        return place + 1 if place + 1 < len(self._questions) else None
+
+    def behind(self, place: int, response: Response) -> int | None:  # noqa: ARG002 - the answer does not matter
+        """The same."""
+        return self.guess(place)
+
+    def next_list(self, place: int) -> int | None:  # noqa: ARG002 - there is one list
+        """There is none."""
+        return None
+
+    def ahead(self) -> tuple[int, int]:
+        """As many feeds are under way or waiting."""
+        most = 2 * self._client.settings.concurrency
+        return most, most
 
 
 def batch(answer: FeedAnswer, *, lenient: bool = True) -> tuple[Batch, FeedBody | None]:
