@@ -23,7 +23,9 @@ that read the file, and a test holds the two together.
 A field fills the shared column of its name: `title`, `summary`, `url`, `category`, `author`, `tags` (list),
 `amount` (number), `currency`, `published_at` (timestamp). A field of another name goes to `attributes`.
 [contracts.md](contracts.md) says what fields, rules and modes do to a record;
-[new-source.md](new-source.md) has the file made from a look at the upstream.
+[new-source.md](new-source.md) makes the file from a look at the upstream. More on each kind, with a complete
+example: [sources-rest.md](sources-rest.md), [sources-csv.md](sources-csv.md) and
+[sources-feeds.md](sources-feeds.md); on rows that disappear, [snapshots.md](snapshots.md).
 Durations are ISO 8601: `PT6H` is six hours, `P8D` eight days.
 """
 

@@ -25,9 +25,10 @@ from kasparro_pipeline.warehouse import raw
 from kasparro_pipeline.warehouse.feed_states import FeedState
 from kasparro_pipeline.warehouse.ledger import Connection
 
-SENSOR_HTTP = {"attempts": 1, "connect_timeout": 5, "read_timeout": 10, "total_timeout": 15}
-"""A sensor has 60 s for its tick, and will ask again at a later one: it does not retry."""
-TICK = 25
+SENSOR_HTTP = {"attempts": 1, "connect_timeout": 5, "read_timeout": 10, "total_timeout": 15, "max_wait": 0}
+"""A sensor has 60 s for its tick, and will ask again at a later one: it does not retry, and waits for no host
+that rests."""
+TICK = 20
 """Seconds after which a tick begins no further question; the feeds that are left are due at the next one."""
 
 
@@ -109,8 +110,10 @@ class _Tick:
             self._subscriptions.came(connection, state, answer.response, None)
             return None
         self._subscriptions.has_changed(connection, state)
-        # the document that it follows is part of the key: a feed that returns to an older state is news
-        return f"{sha256(answer.response.body or b'').hex()}@{answer.known.id if answer.known else 0}"
+        # the document that it follows is part of the key: a feed that returns to an older state is news. So
+        # are its failures: one that could not be read is tried again when it is due
+        document = answer.known.id if answer.known else 0
+        return f"{sha256(answer.response.body or b'').hex()}@{document}@{state.failures}"
 
     def summary(self) -> str:
         """What the tick did."""

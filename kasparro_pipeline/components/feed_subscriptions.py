@@ -144,4 +144,7 @@ class Subscriptions:
 
 
 def _short(reason: str | None) -> str | None:
-    return reason[:MAX_REASON].replace("\x00", "") if reason else None
+    """A reason as PostgreSQL takes it: upstreams put anything into their answers."""
+    if not reason:
+        return None
+    return reason[:MAX_REASON].replace("\x00", "\ufffd").encode("utf-8", "replace").decode()

@@ -12,10 +12,10 @@ from typing import Any
 from kasparro_pipeline.extract import feed_broken, feed_entry, feed_json, feed_xml
 from kasparro_pipeline.extract.documents import RawRecord
 from kasparro_pipeline.extract.errors import PermanentUpstreamError
+from kasparro_pipeline.extract.feed_fields import web_address
 from kasparro_pipeline.extract.feed_text import RefusedError, decoded
 from kasparro_pipeline.extract.feed_xml import CutFeed, NotWellFormedError
 from kasparro_pipeline.extract.unreadable import UnreadableRecordError
-from kasparro_pipeline.extract.urls import joined
 
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 _LINK = re.compile(r"<link\s*>\s*(?:<!\[CDATA\[)?\s*([^<\]\s]{1,2000})")
@@ -83,13 +83,7 @@ def _cut(body: bytes, content_type: str | None, *, lenient: bool) -> CutFeed:
 def _base(before: str, location: str) -> str:
     """What relative links of an RSS feed begin at: the site that it names, else its own address."""
     link = _LINK.search(before)
-    if link is None:
-        return location
-    try:
-        base = joined(location, link[1].replace("&amp;", "&"))
-    except PermanentUpstreamError:
-        return location
-    return base if base.lower().startswith(("http://", "https://")) else location
+    return web_address(link[1].replace("&amp;", "&"), location) if link else location
 
 
 def _records(payloads: list[bytes], layout: Mapping[str, Any]) -> list[RawRecord]:

@@ -91,6 +91,13 @@ def resolved(address: object, base: str) -> object:
         return address
 
 
+def web_address(address: str, base: str) -> str:
+    """Where a feed's link to its site leads to; its own address, `base`, where that is none of the web."""
+    found = resolved(address, base)
+    usable = isinstance(found, str) and found.isprintable() and found.lower().startswith(WEB)
+    return str(found) if usable else base
+
+
 def _enclosure(link: Mapping[str, Any], base: str) -> dict[str, Any]:
     return enclosure(resolved(link.get("href"), base), link.get("type"), link.get("length"))
 

@@ -11,7 +11,7 @@ from kasparro_pipeline.extract import json_records
 from kasparro_pipeline.extract.errors import PermanentUpstreamError
 from kasparro_pipeline.extract.feed_dates import instant
 from kasparro_pipeline.extract.feed_entry import MAX_BYTES, sanitised
-from kasparro_pipeline.extract.feed_fields import enclosure, identified, resolved, texts
+from kasparro_pipeline.extract.feed_fields import enclosure, identified, resolved, texts, web_address
 from kasparro_pipeline.extract.feed_xml import MAX_ENTRIES
 from kasparro_pipeline.extract.unreadable import UnreadableRecordError
 
@@ -41,11 +41,9 @@ def cut(body: bytes, location: str) -> tuple[dict[str, Any], list[bytes], str | 
     if len(document.records) > MAX_ENTRIES:
         raise PermanentUpstreamError(f"the feed has more than {MAX_ENTRIES:,} entries", location)
     odd = version.removeprefix(VERSION).strip("/") not in KNOWN
-    problem = f"its version, {version[:100]}, is not known; read as 1.1" if odd else None
+    problem = f"its version, {version[:100]!a}, is not known; read as 1.1" if odd else None
     home = told.get("home_page_url")
-    base = location
-    if isinstance(home, str) and home.lower().startswith(("http://", "https://")):
-        base = home
+    base = web_address(home, location) if isinstance(home, str) else location
     layout = {"format": "feed", "syntax": "json", "encoding": document.layout["encoding"], "base": base}
     return layout, [record.payload for record in document.records], problem
 

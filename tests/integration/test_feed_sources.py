@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from kasparro_pipeline.components import FeedSource, feed_sensor
 from kasparro_pipeline.components.resources import Warehouse
-from tests.conftest import corpus
+from tests.conftest import PROJECT, corpus
 from tests.integration.conftest import Pipeline, today
 
 if TYPE_CHECKING:
@@ -112,6 +114,46 @@ def told(run: Run) -> dict[str, dict[str, Any]]:
     return {record.data["feed"]: dict(record.data) for record in found.records}
 
 
+FULL = (
+    b"<rss><channel><item><guid>1</guid><title>1 news</title><link>https://a.example/1</link>"
+    b"<description>&lt;b&gt;text&lt;/b&gt;</description><author>Ann</author><category>c</category>"
+    b"<pubDate>Tue, 02 Jan 2024 03:04:05 GMT</pubDate><enclosure url='/1.mp3' length='3'/></item>"
+    b"</channel></rss>"
+)
+
+
+def test_the_documented_example_runs(upstream: Upstream, pipeline_of: Built) -> None:
+    text = (PROJECT / "docs" / "sources-feeds.md").read_text("utf-8")
+    [written] = re.findall(r"defs/example_reading/defs.yaml`:\n\n```yaml\n(.*?)```", text, re.DOTALL)
+    hosts = ("https://blog.example.org", "https://news.example.com", "https://reader.example.net")
+    for host in hosts:
+        assert host in written
+        written = written.replace(host, upstream.address)
+    loaded = yaml.safe_load(written)
+    assert loaded["type"] == "kasparro_pipeline.components.FeedSource"
+    Server(upstream, "/feed.xml", rss("1 blog"))
+    Server(upstream, "/atom", FULL)
+    listed = OPML.format(a=f"{upstream.address}/a", b=f"{upstream.address}/feed.xml").encode()
+    Server(upstream, "/subscriptions.opml", listed)
+    Server(upstream, "/a", rss("1 listed"))
+    pipeline = pipeline_of(FeedSource, loaded["attributes"])
+
+    run = pipeline.run("it")
+
+    assert run.success, run.failure
+    assert run.check("schema_drift").passed
+    assert titles(pipeline) == ["1 blog", "1 listed", "1 news"]
+    found = {row["title"]: row for row in pipeline.unified("it").values()}
+    assert [found[title]["category"] for title in titles(pipeline)] == [None, "News/Tech", "news"]
+    assert found["1 news"]["summary"] == "text"
+    assert found["1 news"]["attributes"] == {
+        "feed_title": "Example News",
+        "id_rule": "id",
+        "updated": "2024-01-02T03:04:05Z",
+        "enclosures": [{"url": f"{upstream.address}/1.mp3", "length": 3}],
+    }
+
+
 # Many feeds
 
 
@@ -177,6 +219,23 @@ def test_a_failing_feed_goes_slower_each_time_and_as_fast_as_ever_when_it_is_bac
     assert titles(pipeline) == ["1 bad", "1 good"]
     assert state(pipeline, bad)["failures"] == 0
     assert seconds_left(pipeline, bad) <= 0
+
+
+def test_a_feed_that_answers_and_cannot_be_read_is_tried_again_by_a_run_when_it_is_due(
+    upstream: Upstream, pipeline_of: Built, database_url: str
+) -> None:
+    good, bad = Server(upstream, "/good", rss("1 good")), Server(upstream, "/bad", b"<html/>")
+    pipeline = source(pipeline_of, good.address, bad.address)
+    assert pipeline.run("it").success
+    keys = []
+    for failures in (1, 2):
+        assert state(pipeline, bad)["failures"] == failures
+        assert tick(pipeline, database_url) == []  # not due
+        wait_over(pipeline)
+        keys += tick(pipeline, database_url)
+        assert pipeline.run("it").success
+    assert len(set(keys)) == 2
+    assert seconds_left(pipeline, bad) > 4 * 60
 
 
 def test_a_tick_that_finds_every_feed_failing_fails_with_the_reason(

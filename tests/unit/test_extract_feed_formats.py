@@ -136,7 +136,19 @@ def test_a_json_feed_of_another_version_is_read_and_the_reason_told() -> None:
     body = b'{"version": "https://jsonfeed.org/version/9", "items": [{"id": 7}]}'
     found = feed.entries(body, WHERE)
     assert values(found)[0]["id"] == "7"
-    assert found.problem == "its version, https://jsonfeed.org/version/9, is not known; read as 1.1"
+    assert found.problem == "its version, 'https://jsonfeed.org/version/9', is not known; read as 1.1"
+
+
+def test_what_is_kept_of_a_feed_beside_its_entries_holds_nothing_that_postgresql_refuses() -> None:
+    told = {"version": "https://jsonfeed.org/version/1\x00\ud800", "home_page_url": "https://h.example/\x00"}
+    found = feed.entries(json.dumps(told | {"items": [{"id": "a"}]}).encode(), WHERE)
+    item = b"<link>https://h.example/\x00</link><item/></channel>"
+    broken = feed.entries(b"<rss a='\x00'><channel>" + item, WHERE)
+    for one in (found, broken):
+        for text in (*one.layout.values(), one.problem or ""):
+            assert "\x00" not in text
+            assert text.encode()
+        assert one.layout["base"] == WHERE
 
 
 def test_a_json_item_that_is_no_object_stays_in_raw_and_cannot_be_read() -> None:

@@ -14,7 +14,7 @@ import pytest
 from kasparro_pipeline.extract.documents import KnownDocument
 from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError
 from kasparro_pipeline.extract.http import HttpSettings
-from kasparro_pipeline.extract.http_answer import Response, retry_after
+from kasparro_pipeline.extract.http_answer import GoneError, Response, retry_after
 from tests.unit.conftest import ClientOf, ScriptedUpstream, reply
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -329,6 +329,38 @@ def test_304_to_a_question_without_a_condition_is_no_answer(
     upstream.answer = status(304)
     with pytest.raises(PermanentUpstreamError, match="HTTP 304"):
         client_of(HttpSettings(**FAST)).fetch(upstream.url, known=known)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "moved_to"),
+    [
+        ([], None),
+        ([301], "/1"),
+        ([308], "/1"),
+        ([302], None),
+        ([303], None),
+        ([307], None),
+        ([301, 308], "/2"),
+        ([301, 302], "/1"),
+        ([302, 301], None),
+        ([301, 302, 301], "/1"),
+    ],
+)
+def test_an_answer_says_where_permanent_redirects_led_up_to_the_first_temporary_one(
+    upstream: ScriptedUpstream, client_of: ClientOf, statuses: list[int], moved_to: str | None
+) -> None:
+    redirects = [status(code, headers={"Location": f"/{n}"}) for n, code in enumerate(statuses, 1)]
+    upstream.answer = in_turn(*redirects, status(200, b"ok"))
+    assert get(upstream, client_of).moved_to == (moved_to and upstream.url + moved_to)
+
+
+def test_what_is_gone_is_told_apart_from_other_errors(
+    upstream: ScriptedUpstream, client_of: ClientOf
+) -> None:
+    upstream.answer = status(410)
+    with pytest.raises(GoneError, match="HTTP 410"):
+        get(upstream, client_of)
+    assert len(upstream.seen) == 1
 
 
 def test_a_redirect_is_followed_and_a_circle_is_permanent(

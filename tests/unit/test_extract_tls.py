@@ -23,6 +23,7 @@ from tests.unit.conftest import ScriptedUpstream
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
 FAST = HttpSettings(attempts=1, connect_timeout=5, allow_private_hosts=("127.0.0.1",))
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 Certificate = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
 
 
@@ -48,7 +49,7 @@ def certificate(
 
 
 @contextmanager
-def serving(made: Certificate, folder: Path) -> Iterator[str]:
+def serving(made: Certificate, folder: Path, answer: bytes = OK) -> Iterator[str]:
     """A server of one answer a connection, with this certificate."""
     file = folder / f"{made[0].serial_number}.pem"
     private = made[1].private_bytes(
@@ -66,7 +67,7 @@ def serving(made: Certificate, folder: Path) -> Iterator[str]:
                 plain, _ = server.accept()
                 with plain, suppress(OSError), context.wrap_socket(plain, server_side=True) as opened:
                     opened.recv(9999)
-                    opened.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                    opened.sendall(answer)
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=serve, daemon=True)
@@ -127,6 +128,15 @@ def test_a_certificate_of_another_host_is_refused(
 ) -> None:
     with pytest.raises(PermanentUpstreamError, match="not trusted: IP address mismatch"):
         fetch(serve(certificate(authority, host="127.0.0.9")))
+
+
+def test_a_permanent_redirect_away_from_tls_is_followed_and_not_remembered(
+    authority: Certificate, tmp_path: Path, upstream: ScriptedUpstream
+) -> None:
+    moved = f"HTTP/1.1 301 Moved\r\nLocation: {upstream.url}/x\r\nContent-Length: 0\r\n\r\n"
+    with serving(certificate(authority), tmp_path, moved.encode()) as url, Client(FAST) as client:
+        assert client.fetch(url).moved_to is None
+    assert upstream.paths == ["/x"]
 
 
 def test_a_server_that_speaks_no_tls_is_no_answer(upstream: ScriptedUpstream) -> None:
