@@ -6,6 +6,7 @@ from typing import Any
 from kasparro_pipeline.contract.mapping import value_at
 from kasparro_pipeline.extract.cursor_values import Incremental
 from kasparro_pipeline.extract.errors import UpstreamError
+from kasparro_pipeline.extract.http_answer import RateLimitedError
 from kasparro_pipeline.scaffold.contract import Inferred
 from kasparro_pipeline.scaffold.rest_upstream import RestUpstream
 
@@ -38,6 +39,8 @@ def incremental(
         params = {**upstream.query, param: spec.write(since)}
         try:
             pages = upstream.pages(path, {"type": "single_page"}, params, 1)
+        except RateLimitedError:
+            return None
         except UpstreamError:
             continue
         newer = _values(spec, pages[0])

@@ -9,14 +9,14 @@ from typing import Any
 from kasparro_pipeline.contract.spec import COLUMN_TYPES, RESERVED_NAMES
 from kasparro_pipeline.extract import json_records
 from kasparro_pipeline.extract.errors import UpstreamError
-from kasparro_pipeline.extract.http_answer import Response
+from kasparro_pipeline.extract.http_answer import RateLimitedError, Response
 from kasparro_pipeline.scaffold import filters, rest_text, sampling
 from kasparro_pipeline.scaffold.contract import Inferred, infer
 from kasparro_pipeline.scaffold.errors import ScaffoldError
 from kasparro_pipeline.scaffold.keys import Key, find_key, key_values
 from kasparro_pipeline.scaffold.paginators import Candidate, Signs, candidates
 from kasparro_pipeline.scaffold.params import RestParams
-from kasparro_pipeline.scaffold.record_lists import MEMBERS, RecordList, empty_lists, record_lists
+from kasparro_pipeline.scaffold.record_lists import RecordList, empty_lists, record_lists
 from kasparro_pipeline.scaffold.rest_upstream import RestUpstream
 
 TYPE = "kasparro_pipeline.components.RestSource"
@@ -24,6 +24,8 @@ MAX_TRIED = 14
 """Paginators that are tried; each costs one request or two."""
 REPEATED = "page 2 held the same records"
 TOTAL_PATHS = {"total_path", "total_pages_path", "has_more_path"}
+WRAPPERS = ("value", "attributes", "properties", "fields", "_source", "node")
+"""Objects in which records hold their content: members of an object, JSON:API, GeoJSON, search engines."""
 SAME = 0.5
 """Share of the keys of two pages that may be the same, of pages of a list that moves meanwhile."""
 
@@ -65,10 +67,10 @@ def make(params: RestParams, name: str, kind: str, secrets: Mapping[str, str], t
     paging = _paging(upstream, first, kind)
     records = [*first.records, *paging.second]
     key = sampling.key_of(params.key, _different(records), kind, f"{params.url}")
-    of_members = first.chosen.path.endswith(MEMBERS)
-    inferred = infer(kind, key.paths, records, text_only=False, below="value." if of_members else "")
-    if of_members:
-        _shorten_names(inferred)
+    wrapper = _wrapper(records)
+    inferred = infer(kind, key.paths, records, text_only=False, below=wrapper)
+    if wrapper:
+        _shorten_names(inferred, wrapper)
     cursor = filters.cursor_of(inferred)
     asked_for = cursor and filters.incremental(upstream, first.chosen.path, first.records, cursor)
     text = rest_text.begin(
@@ -134,7 +136,11 @@ def _paging(upstream: RestUpstream, first: _First, kind: str) -> _Paging:
     signs = Signs(first.response.headers, first.around, len(first.records), params, id_path)
     tried: dict[str, list[str]] = {}
     for candidate in islice(candidates(signs), MAX_TRIED):
-        found = _try(upstream, first, key, candidate)
+        try:
+            found = _try(upstream, first, key, candidate)
+        except RateLimitedError as error:
+            tried[f"{error.message[:80]}, so nothing more was asked"] = [_named(candidate)]
+            break
         if isinstance(found, _Paging):
             return found
         tried.setdefault(found, []).append(_named(candidate))
@@ -150,6 +156,8 @@ def _try(upstream: RestUpstream, first: _First, key: Key | None, candidate: Cand
     params = {name: value for name, value in upstream.query.items() if name not in candidate.replaces}
     try:
         pages = upstream.pages(first.chosen.path, candidate.spec, params, 2)
+    except RateLimitedError:
+        raise
     except UpstreamError as error:
         return REPEATED if "holds the same" in error.message else error.message[:80]
     one, before = _keys(pages[0], key), _keys(first.records, key)
@@ -196,14 +204,22 @@ def _different(records: Sequence[object]) -> list[object]:
     return list({repr(record): record for record in records}.values())
 
 
-def _shorten_names(inferred: Inferred) -> None:
-    """Members of an object: what is in their value needs no `value_` before its name."""
+def _wrapper(records: Sequence[object]) -> str:
+    """Where records hold their content, as a path with a dot at its end; empty: they do themselves."""
+    for name in WRAPPERS:
+        if all(isinstance(record, dict) and isinstance(record.get(name), dict) for record in records):
+            return f"{name}."
+    return ""
+
+
+def _shorten_names(inferred: Inferred, wrapper: str) -> None:
+    """What is in a wrapper needs no `value_` before its name."""
     fields: dict[str, dict[str, Any]] = {}
     for name, spec in inferred.fields.items():
-        short = name.removeprefix("value_")
+        short = name.removeprefix(f"{wrapper.strip('_.')}_")
         can = short.isidentifier() and short not in RESERVED_NAMES | inferred.fields.keys() | fields.keys()
         fits = COLUMN_TYPES.get(short, spec.get("type", "string")) == spec.get("type", "string")
-        better = short if can and fits else name
+        better = short if can and fits and spec.get("path", "").startswith(wrapper) else name
         fields[better] = spec
         inferred.seen[better] = inferred.seen[name]
     inferred.fields = fields

@@ -106,6 +106,13 @@ ANSWERS: dict[str, Any] = {
     "/since": lambda query, _headers: [
         coin for coin in COINS if coin["updated_at"] >= query.get("updated_since", "")
     ],
+    "/wrapped": {
+        "data": [
+            {"id": str(coin["id"]), "attributes": {k: v for k, v in coin.items() if k != "id"}}
+            for coin in COINS
+        ],
+        "links": {"next": None},
+    },
     "/echo": lambda _query, headers: [{"id": 1, headers["Authorization"].split()[1]: 2}],
     "/rss": RSS.encode(),
     "/atom": ATOM.encode(),
@@ -126,6 +133,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
     "/next": {"type": "next_url", "next_path": "next"},
     "/map": {"type": "single_page"},
     "/small": {"type": "page_number", "total_path": "total"},
+    "/wrapped": {"type": "next_url", "next_path": "links.next"},
     "/mistaken": {"type": "page_number"},
 }  # fmt: skip
 RECORDS = {
@@ -134,6 +142,7 @@ RECORDS = {
     "/next": "results",
     "/map": "coins.*",
     "/small": "data",
+    "/wrapped": "data",
     "/mistaken": "data",
 }
 
@@ -289,6 +298,19 @@ def test_without_a_sample_nothing_is_written_and_the_error_says_what_to_do(
     assert "`" in said
     # the folder that dg made is gone again: the corrected command is not refused
     assert make("RestSource", "coins", url=f"{apis.address}/list", allow_private_hosts=HERE).exists()
+
+
+def test_an_api_that_asks_for_less_is_asked_no_more(apis: Upstream, make: Make) -> None:
+    refused = 429, {"Retry-After": "0"}, b"slow down"
+    apis.answers["/list"] = lambda query, _headers: refused if query else COINS
+
+    text = make("RestSource", "coins", url=f"{apis.address}/list", allow_private_hosts=HERE).read_text()
+
+    assert "paginator: {type: single_page}" in text
+    assert "HTTP 429" in text
+    assert (
+        len(apis.requests) == 1 + 2 + 2
+    )  # the list; one try of a paginator, and one of a filter, each twice
 
 
 def test_an_upstream_that_is_not_there_is_named(make: Make) -> None:

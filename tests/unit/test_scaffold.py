@@ -264,6 +264,7 @@ def test_a_list_whose_last_record_names_the_next_page_is_tried_by_it() -> None:
         {"url": "https://a.example?apikey=x"},
         {"url": "https://a.example", "params": {"access_token": "x"}},
         {"url": "https://a.example", "headers": {"Authorization": "x"}},
+        {"url": "https://a.example", "headers": {"X-CMC_PRO_API_KEY": "x"}},
     ],
 )
 def test_a_secret_is_refused_and_what_to_use_instead_is_said(params: dict[str, Any]) -> None:
