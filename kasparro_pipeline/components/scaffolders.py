@@ -23,6 +23,8 @@ class SourceScaffolder(dg.Scaffolder[Any]):
     """Writes the `defs.yaml` of a source, or nothing."""
 
     params: ClassVar[type[SourceParams]]
+    project = Path()
+    """The folder that relative paths count from."""
 
     def make(self, params: Any, name: str, kind: str, today: date) -> str:  # noqa: ANN401 - of the class `params`
         """The text of the file, from a sample of the upstream."""
@@ -59,6 +61,7 @@ class SourceScaffolder(dg.Scaffolder[Any]):
         Raises:
             ScaffoldError: the name is none for Dagster, or there is no sample to infer from.
         """
+        self.project = request.project_root or self.project
         name = request.target_path.name
         if request.scaffold_format != "yaml":
             raise ScaffoldError("A source is a defs.yaml: leave `--format python` out.")
@@ -87,7 +90,7 @@ class CsvScaffolder(SourceScaffolder):
 
     def make(self, params: CsvParams, name: str, kind: str, today: date) -> str:
         """The text of the file, from the newest of the files."""
-        return csv_file.make(params, name, kind, Path.cwd(), today)
+        return csv_file.make(params, name, kind, self.project, today)
 
 
 class FeedScaffolder(SourceScaffolder):

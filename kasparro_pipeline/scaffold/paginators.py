@@ -78,11 +78,11 @@ class _Told:
     urls: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     cursors: list[tuple[str, str]] = field(default_factory=list)
+    no_cursor: list[tuple[str, str]] = field(default_factory=list)
     total: str | None = None
     total_pages: str | None = None
     more: str | None = None
     is_more: bool | None = None
-    all_came: bool = False
 
 
 def candidates(signs: Signs) -> Iterator[Candidate]:
@@ -105,6 +105,11 @@ def candidates(signs: Signs) -> Iterator[Candidate]:
     for path in told.ended:
         spec = {"type": "next_url", "next_path": path}
         yield Candidate(spec, f"`{path}` is null: this is all of the list", is_certain=True)
+    for path, name in told.no_cursor:
+        [param, *_] = _cursor_params(name, signs.params)
+        spec = {"type": "cursor", "cursor_param": param, "cursor_path": path} | more
+        why = f"`{path}` is null: this is all of the list. `{param}` is a guess, for a second page to test"
+        yield Candidate(spec, why, (param,), is_certain=True)
 
 
 def _counted(signs: Signs, told: _Told) -> Iterator[Candidate]:
@@ -114,15 +119,15 @@ def _counted(signs: Signs, told: _Told) -> Iterator[Candidate]:
     for param in (name for name in PAGE_PARAMS if name in signs.params):
         first = int(signs.params[param]) if signs.params[param].isdigit() else 1
         spec = _page(param, first) | pages
-        yield Candidate(spec, f"`{param}` is in the address", (param,), is_certain=told.all_came)
+        yield Candidate(spec, f"`{param}` is in the address", (param,))
     sized = next((name for name in LIMIT_PARAMS if signs.params.get(name, "").isdigit()), None)
     limit = {"limit": int(signs.params[sized]), "limit_param": sized} if sized else {}
     replaced = (sized,) if sized else ()
     limit = limit or {"limit": max(signs.count, 1), "limit_param": None}
     for param in (name for name in OFFSET_PARAMS if name in signs.params):
         spec = _offset(param) | limit | more
-        yield Candidate(spec, f"`{param}` is in the address", (param, *replaced), is_certain=told.all_came)
-    if told.is_more is False or told.all_came or told.ended or signs.count < FEWEST:
+        yield Candidate(spec, f"`{param}` is in the address", (param, *replaced))
+    if told.ended or told.no_cursor or signs.count < FEWEST:
         return
     names = _names(signs.around)
     for param in ("page", "p", "_page"):
@@ -166,6 +171,8 @@ def _told(signs: Signs) -> _Told:
             told.urls.append(path)
         elif is_next and value is None:
             told.ended.append(path)
+        elif plain in CURSORS and value is None:
+            told.no_cursor.append((path, name))
         elif plain in CURSORS and isinstance(value, str | int) and value and not isinstance(value, bool):
             told.cursors.append((path, name))
         elif plain in HAS_MORE and isinstance(value, bool):
@@ -180,10 +187,8 @@ def _count(told: _Told, path: str, plain: str, value: int, count: int) -> None:
         # a `count` of what is in the answer says nothing of the list
         if plain != "count" or value > count:
             told.total = path
-        told.all_came = value == count
     elif plain in TOTAL_PAGES and value > 0 and told.total_pages is None:
         told.total_pages = path
-        told.all_came = told.all_came or value == 1
 
 
 def _leaves(value: object, path: str, depth: int = 0) -> Iterator[tuple[str, object]]:

@@ -1,7 +1,8 @@
 """What a user gives to have a source made; `dg` makes options of it. What is done with it is elsewhere."""
 
 import re
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import Annotated
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -68,9 +69,7 @@ class RestParams(HttpParams):
 
     @model_validator(mode="after")
     def _no_secret_is_written(self) -> "RestParams":
-        _refuse_secrets(self.params)
-        if found := sorted(name for name in self.headers if name.lower() in SECRET_HEADERS):
-            raise ValueError(f"the header `{found[0]}` would hold a secret: {_INSTEAD}")
+        _refuse_secrets([*self.params, *self.headers])
         return self
 
 
@@ -95,7 +94,7 @@ _INSTEAD = (
 )
 
 
-def _refuse_secrets(names: Any) -> None:  # noqa: ANN401 - any iterable of names
+def _refuse_secrets(names: Iterable[str]) -> None:
     for name in names:
-        if _SECRET.search(name) and not _CURSOR.search(name):
-            raise ValueError(f"the query parameter `{name}` looks like a secret: {_INSTEAD}")
+        if (_SECRET.search(name) and not _CURSOR.search(name)) or name.lower() in SECRET_HEADERS:
+            raise ValueError(f"`{name}` looks like the name of a secret: {_INSTEAD}")

@@ -1,7 +1,7 @@
 """A REST source made from a page or two of its API: records, paginator, key, contract."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from itertools import islice
 from typing import Any
@@ -9,20 +9,23 @@ from typing import Any
 from kasparro_pipeline.contract.spec import COLUMN_TYPES, RESERVED_NAMES
 from kasparro_pipeline.extract import json_records
 from kasparro_pipeline.extract.errors import UpstreamError
-from kasparro_pipeline.extract.http_answer import Response
-from kasparro_pipeline.scaffold import rest_text, sampling
+from kasparro_pipeline.extract.http_answer import RateLimitedError, Response
+from kasparro_pipeline.scaffold import filters, rest_text, sampling
 from kasparro_pipeline.scaffold.contract import Inferred, infer
 from kasparro_pipeline.scaffold.errors import ScaffoldError
 from kasparro_pipeline.scaffold.keys import Key, find_key, key_values
 from kasparro_pipeline.scaffold.paginators import Candidate, Signs, candidates
 from kasparro_pipeline.scaffold.params import RestParams
-from kasparro_pipeline.scaffold.record_lists import MEMBERS, RecordList, empty_lists, record_lists
+from kasparro_pipeline.scaffold.record_lists import RecordList, empty_lists, record_lists
 from kasparro_pipeline.scaffold.rest_upstream import RestUpstream
 
 TYPE = "kasparro_pipeline.components.RestSource"
 MAX_TRIED = 14
 """Paginators that are tried; each costs one request or two."""
 REPEATED = "page 2 held the same records"
+TOTAL_PATHS = {"total_path", "total_pages_path", "has_more_path"}
+WRAPPERS = ("value", "attributes", "properties", "fields", "_source", "node")
+"""Objects in which records hold their content: members of an object, JSON:API, GeoJSON, search engines."""
 SAME = 0.5
 """Share of the keys of two pages that may be the same, of pages of a list that moves meanwhile."""
 
@@ -64,10 +67,12 @@ def make(params: RestParams, name: str, kind: str, secrets: Mapping[str, str], t
     paging = _paging(upstream, first, kind)
     records = [*first.records, *paging.second]
     key = sampling.key_of(params.key, _different(records), kind, f"{params.url}")
-    of_members = first.chosen.path.endswith(MEMBERS)
-    inferred = infer(kind, key.paths, records, text_only=False, below="value." if of_members else "")
-    if of_members:
-        _shorten_names(inferred)
+    wrapper = _wrapper(records)
+    inferred = infer(kind, key.paths, records, text_only=False, below=wrapper)
+    if wrapper:
+        _shorten_names(inferred, wrapper)
+    cursor = filters.cursor_of(inferred)
+    asked_for = cursor and filters.incremental(upstream, first.chosen.path, first.records, cursor)
     text = rest_text.begin(
         name,
         f"{len(records)} records in {'2 answers' if paging.second else '1 answer'} of the API",
@@ -79,7 +84,8 @@ def make(params: RestParams, name: str, kind: str, secrets: Mapping[str, str], t
         rest_text.records(text, first.chosen, first.others, len(first.records))
     text.comment(f"How the list goes on: {paging.why}.")
     text.key("paginator", paging.spec)
-    rest_text.when(text, today, inferred.changed)
+    rest_text.news(text, cursor, asked_for)
+    rest_text.when(text, today)
     text.gap()
     text.key("kind", kind)
     text.key("key", key.paths[0] if len(key.paths) == 1 else list(key.paths), sampling.seen_of(key))
@@ -130,7 +136,11 @@ def _paging(upstream: RestUpstream, first: _First, kind: str) -> _Paging:
     signs = Signs(first.response.headers, first.around, len(first.records), params, id_path)
     tried: dict[str, list[str]] = {}
     for candidate in islice(candidates(signs), MAX_TRIED):
-        found = _try(upstream, first, key, candidate)
+        try:
+            found = _try(upstream, first, key, candidate)
+        except RateLimitedError as error:
+            tried[f"{error.message[:80]}, so nothing more was asked"] = [_named(candidate)]
+            break
         if isinstance(found, _Paging):
             return found
         tried.setdefault(found, []).append(_named(candidate))
@@ -146,27 +156,38 @@ def _try(upstream: RestUpstream, first: _First, key: Key | None, candidate: Cand
     params = {name: value for name, value in upstream.query.items() if name not in candidate.replaces}
     try:
         pages = upstream.pages(first.chosen.path, candidate.spec, params, 2)
+    except RateLimitedError:
+        raise
     except UpstreamError as error:
         return REPEATED if "holds the same" in error.message else error.message[:80]
-    one, two, before = (
-        _keys(pages[0], key),
-        _keys(pages[1] if len(pages) > 1 else [], key),
-        _keys(first.records, key),
-    )
+    one, before = _keys(pages[0], key), _keys(first.records, key)
     if len(one & before) < SAME * len(before):
         return "the first page holds other records than the address gave"
-    if len(pages) == 1:
-        return _Paging(candidate.spec, candidate.why, params) if candidate.is_certain else "no second page"
-    if not two:
-        return _Paging(
-            candidate.spec,
-            f"{candidate.why}; page 2 came without records, so this is all of the list now",
-            params,
-        )
+    paging = _Paging(candidate.spec, candidate.why, params, pages[-1] if len(pages) > 1 else ())
+    if len(pages) > 1:
+        return _with_second(paging, one, _keys(pages[1], key), candidate)
+    if candidate.is_certain:
+        return paging
+    bare = replace(candidate, spec=_without_totals(candidate.spec))
+    if bare.spec == candidate.spec:
+        return "no second page"
+    found = _try(upstream, first, key, bare)
+    # what the answer says of the whole list is right only if no other page has records
+    return found if isinstance(found, str) or found.second else replace(found, spec=candidate.spec)
+
+
+def _with_second(paging: _Paging, one: set[str], two: set[str], candidate: Candidate) -> _Paging | str:
+    """The paging, if the second page holds other records, or none: then the upstream knows the parameter."""
     if len(two & one) > SAME * len(two):
         return REPEATED
-    seen = f"{candidate.why}; page 2 held {len(two - one)} other records, asked for by {_named(candidate)}"
-    return _Paging(candidate.spec, seen, params, pages[1])
+    seen = f"page 2 held {len(two - one)} other records, asked for by {_named(candidate)}"
+    if not two:
+        seen = "page 2 came without records, so this is all of the list now"
+    return replace(paging, why=f"{paging.why}; {seen}")
+
+
+def _without_totals(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in spec.items() if name not in TOTAL_PATHS}
 
 
 def _keys(records: Sequence[object], key: Key | None) -> set[str]:
@@ -183,14 +204,22 @@ def _different(records: Sequence[object]) -> list[object]:
     return list({repr(record): record for record in records}.values())
 
 
-def _shorten_names(inferred: Inferred) -> None:
-    """Members of an object: what is in their value needs no `value_` before its name."""
+def _wrapper(records: Sequence[object]) -> str:
+    """Where records hold their content, as a path with a dot at its end; empty: they do themselves."""
+    for name in WRAPPERS:
+        if all(isinstance(record, dict) and isinstance(record.get(name), dict) for record in records):
+            return f"{name}."
+    return ""
+
+
+def _shorten_names(inferred: Inferred, wrapper: str) -> None:
+    """What is in a wrapper needs no `value_` before its name."""
     fields: dict[str, dict[str, Any]] = {}
     for name, spec in inferred.fields.items():
-        short = name.removeprefix("value_")
+        short = name.removeprefix(f"{wrapper.strip('_.')}_")
         can = short.isidentifier() and short not in RESERVED_NAMES | inferred.fields.keys() | fields.keys()
         fits = COLUMN_TYPES.get(short, spec.get("type", "string")) == spec.get("type", "string")
-        better = short if can and fits else name
+        better = short if can and fits and spec.get("path", "").startswith(wrapper) else name
         fields[better] = spec
         inferred.seen[better] = inferred.seen[name]
     inferred.fields = fields

@@ -56,15 +56,24 @@ def records(text: DefsText, chosen: RecordList, others: Sequence[RecordList], co
         text.key("records", chosen.path)
 
 
-def when(text: DefsText, today: date, changed: str | None) -> None:
-    """When it is asked, and for what is new."""
-    if changed is not None:
+def news(text: DefsText, cursor: Mapping[str, Any] | None, asked_for: Mapping[str, Any] | None) -> None:
+    """Whether a run asks for what is new, and how that may be said."""
+    if asked_for is not None:
         text.comment(
-            f"`{changed}` looks like the moment of a record's last change. If the API can filter by it, name"
-            " the parameter, and each run asks only for what is new:"
+            f"`{asked_for['cursor']}` looks like the moment of a record's last change, and with"
+            f" `{asked_for['param']}` the API gave only records from a moment on."
         )
-        news = {"cursor": changed, "param": "updated_since", "lookback_window": "PT1H"}
-        text.off("incremental", news)
+        text.key("incremental", dict(asked_for))
+    elif cursor is not None:
+        text.comment(
+            f"`{cursor['cursor']}` looks like the moment of a record's last change. If the API can filter by"
+            " it, name the parameter, and each run asks only for what is new:"
+        )
+        text.off("incremental", {**cursor, "param": "updated_since", "lookback_window": "PT1H"})
+
+
+def when(text: DefsText, today: date) -> None:
+    """When it is asked."""
     text.key("schedule", "0 * * * *", "cron, in UTC")
     text.key("start_date", today.isoformat(), "the first daily partition")
 
@@ -82,8 +91,8 @@ def skeleton(params: RestParams, upstream: RestUpstream, name: str, kind: str, t
     text.off("paginator", {"type": "page_number", "page_param": "page", "total_path": "total"})
     text.off("paginator", {"type": "cursor", "cursor_param": "cursor", "cursor_path": "next_cursor"})
     text.off("paginator", {"type": "link_header"})
-    when(text, today, None)
     text.off("incremental", {"cursor": "updated_at", "param": "updated_since", "lookback_window": "PT1H"})
+    when(text, today)
     text.gap()
     placeholders(text, kind, params.key)
     return text.text()

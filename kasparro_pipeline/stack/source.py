@@ -22,7 +22,7 @@ SHOWN = 20
 """Records, and rejected records, that a table shows."""
 CELL = 32
 """Characters of a cell."""
-REASONS = ("position", "source_id", "field", "rule", "value", "message")
+REASONS = ("document", "position", "source_id", "field", "rule", "value", "message")
 REASON = 80
 """Characters of a cell that says why."""
 COLUMNS = 6
@@ -77,11 +77,16 @@ def _show(trial: Mapping[str, Any]) -> None:
     if rejected:
         say("Rejected:")
         reasons = [
-            (one["position"], one["source_id"], *(_cell(why[name], REASON) for name in REASONS[2:]))
+            (
+                _end_of(one["document"]),
+                one["position"],
+                one["source_id"],
+                *(_cell(why[name], REASON) for name in REASONS[3:]),
+            )
             for one in rejected
             for why in one["reasons"]
         ]
-        say(table(reasons[:SHOWN], REASONS, right=REASONS[:1]))
+        say(table(reasons[:SHOWN], REASONS, right=REASONS[1:2]))
         if len(reasons) > SHOWN:
             say(f"… and {len(reasons) - SHOWN} more: --json shows all of them.")
         say()
@@ -115,3 +120,8 @@ def _cell(value: object, longest: int = CELL) -> str:
     text = value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
     text = " ".join(text.split())
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def _end_of(location: str) -> str:
+    """The end of an address or path, which tells documents apart."""
+    return location if len(location) <= CELL else f"…{location[-CELL + 1 :]}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from dagster.components.component_scaffolding import scaffold_object
+from jsonschema import Draft202012Validator
 
 from kasparro_pipeline import components
 from tests.conftest import PROJECT
@@ -97,6 +98,22 @@ ANSWERS: dict[str, Any] = {
     "/next": by_next_url,
     "/map": {"coins": {coin["name"]: {k: v for k, v in coin.items() if k != "id"} for coin in COINS}},
     "/token": behind_a_token,
+    "/small": lambda query, _headers: {"total": 25, "data": COINS if query.get("page", "1") == "1" else []},
+    "/mistaken": lambda query, _headers: {"total": len(page(query)), "data": page(query)},
+    "/query-key": lambda query, _headers: behind_a_token(
+        query, {"Authorization": f"Bearer {query.get('key')}"}
+    ),
+    "/since": lambda query, _headers: [
+        coin for coin in COINS if coin["updated_at"] >= query.get("updated_since", "")
+    ],
+    "/wrapped": {
+        "data": [
+            {"id": str(coin["id"]), "attributes": {k: v for k, v in coin.items() if k != "id"}}
+            for coin in COINS
+        ],
+        "links": {"next": None},
+    },
+    "/echo": lambda _query, headers: [{"id": 1, headers["Authorization"].split()[1]: 2}],
     "/rss": RSS.encode(),
     "/atom": ATOM.encode(),
     "/empty": {"data": []},
@@ -115,8 +132,19 @@ EXPECTED: dict[str, dict[str, Any]] = {
     "/link": {"type": "link_header"},
     "/next": {"type": "next_url", "next_path": "next"},
     "/map": {"type": "single_page"},
+    "/small": {"type": "page_number", "total_path": "total"},
+    "/wrapped": {"type": "next_url", "next_path": "links.next"},
+    "/mistaken": {"type": "page_number"},
 }  # fmt: skip
-RECORDS = {"/offset?limit=10": "data.items", "/cursor": "results", "/next": "results", "/map": "coins.*"}
+RECORDS = {
+    "/offset?limit=10": "data.items",
+    "/cursor": "results",
+    "/next": "results",
+    "/map": "coins.*",
+    "/small": "data",
+    "/wrapped": "data",
+    "/mistaken": "data",
+}
 
 
 @pytest.fixture
@@ -141,7 +169,12 @@ def make(tmp_path: Path) -> Make:
 
 def attributes_of(file: Path) -> dict[str, Any]:
     """What the file says, as Dagster reads it."""
-    found: dict[str, Any] = yaml.safe_load(file.read_text("utf-8"))["attributes"]
+    written = yaml.safe_load(file.read_text("utf-8"))
+    found: dict[str, Any] = written["attributes"]
+    component = getattr(components, written["type"].rpartition(".")[2])
+    # the schema that `dg check yaml` and editors read
+    schema = component.spec_class.model_json_schema()
+    assert list(Draft202012Validator(schema).iter_errors(found)) == []
     return found
 
 
@@ -191,6 +224,53 @@ def test_a_token_is_named_and_used_and_never_written(
     assert run.counts("read", "validated", "inserted") == (25, 25, 25)
 
 
+def test_a_key_in_the_query_is_named_and_used_and_never_written(
+    apis: Upstream, make: Make, pipeline_of: Built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COINS_KEY", TOKEN)
+    auth = {"type": "api_key", "name": "key", "location": "query", "value_env": "COINS_KEY"}
+
+    file = make("RestSource", "coins", url=f"{apis.address}/query-key", auth=auth, allow_private_hosts=HERE)
+
+    assert TOKEN not in file.read_text()
+    run = pipeline_of(components.RestSource, attributes_of(file)).run("it")
+    assert run.counts("read", "validated", "inserted") == (25, 25, 25)
+
+
+def test_an_answer_that_repeats_the_secret_is_not_written(
+    apis: Upstream, make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COINS_TOKEN", TOKEN)
+
+    with pytest.raises(SystemExit, match="repeats a secret"):
+        make(
+            "RestSource",
+            "coins",
+            url=f"{apis.address}/echo",
+            auth={"type": "bearer", "token_env": "COINS_TOKEN"},
+            allow_private_hosts=HERE,
+        )
+
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
+
+
+def test_an_api_that_can_filter_is_asked_only_for_what_is_new(
+    apis: Upstream, make: Make, pipeline_of: Built
+) -> None:
+    file = make("RestSource", "coins", url=f"{apis.address}/since", allow_private_hosts=HERE)
+
+    attributes = attributes_of(file)
+    assert attributes["incremental"] == {
+        "cursor": "updated_at",
+        "param": "updated_since",
+        "lookback_window": "PT1H",
+    }
+    pipeline = pipeline_of(components.RestSource, attributes)
+    assert pipeline.run("it").counts("read", "inserted") == (25, 25)
+    pipeline.run("it")
+    assert "updated_since=2026-11-" in apis.requests[-1]
+
+
 @pytest.mark.parametrize(
     ("target", "params", "told"),
     [
@@ -218,6 +298,19 @@ def test_without_a_sample_nothing_is_written_and_the_error_says_what_to_do(
     assert "`" in said
     # the folder that dg made is gone again: the corrected command is not refused
     assert make("RestSource", "coins", url=f"{apis.address}/list", allow_private_hosts=HERE).exists()
+
+
+def test_an_api_that_asks_for_less_is_asked_no_more(apis: Upstream, make: Make) -> None:
+    refused = 429, {"Retry-After": "0"}, b"slow down"
+    apis.answers["/list"] = lambda query, _headers: refused if query else COINS
+
+    text = make("RestSource", "coins", url=f"{apis.address}/list", allow_private_hosts=HERE).read_text()
+
+    assert "paginator: {type: single_page}" in text
+    assert "HTTP 429" in text
+    assert (
+        len(apis.requests) == 1 + 2 + 2
+    )  # the list; one try of a paginator, and one of a filter, each twice
 
 
 def test_an_upstream_that_is_not_there_is_named(make: Make) -> None:

@@ -10,12 +10,14 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import psycopg
 import pytest
 import yaml
 
 from kasparro_pipeline.components import RestSource, trial
-from kasparro_pipeline.stack import cli
+from kasparro_pipeline.stack import cli, state
+from kasparro_pipeline.stack.state import Recorded, State
 from tests.conftest import PROJECT
 
 if TYPE_CHECKING:
@@ -105,7 +107,7 @@ def test_a_trial_shows_what_would_be_kept_and_rejected_without_any_database(
     lines = [" ".join(line.split()) for line in shown.stdout.splitlines()]
     assert "source_id title amount" in lines
     assert "1 first 1.5" in lines
-    assert "1 2 title required a value is required" in lines
+    assert f"{upstream.address}/things 1 2 title required a value is required" in lines
     assert "things: documents 1, read 3, rejected 1, superseded 1, validated 1. Nothing was written." in lines
 
 
@@ -149,6 +151,27 @@ def test_a_trial_writes_nothing_and_takes_no_document_for_known(
 
     assert json.loads(capsys.readouterr().out)["counts"]["validated"] > 0
     assert whole(database_url) == before
+
+
+def test_beside_a_running_stack_a_trial_takes_its_settings(
+    kasparro: Cli, project: Path, upstream: Upstream
+) -> None:
+    upstream.answers["/instead/things"] = [{"id": 1, "name": "of the stand-in"}]
+    add(project, "stood_for", THINGS | {"base_url": "https://api.example.com", "sandbox": "/instead"})
+    home = project / ".kasparro"
+    home.mkdir()
+    process = psutil.Process()
+    record = State(
+        command="up",
+        supervisor=Recorded(process.pid, process.create_time()),
+        environment={"KASPARRO_SANDBOX_URL": upstream.address},
+    )
+    state.write(home, record)
+
+    shown = kasparro("source", "try", "stood_for")
+
+    assert shown.returncode == 0, shown.stderr
+    assert "of the stand-in" in shown.stdout
 
 
 def test_a_trial_of_a_child_reads_its_parents_in_a_transaction_that_cannot_write(

@@ -236,8 +236,14 @@ def test_the_surest_paginator_is_tried_first(
     assert found.spec == first
 
 
-def test_a_list_that_says_that_all_of_it_came_is_not_asked_for_more() -> None:
-    assert list(candidates(Signs({}, {"total": 10}, 10, {}, "id"))) == []
+def test_a_list_without_a_next_page_goes_on_where_it_will_name_one() -> None:
+    [url] = candidates(Signs({}, {"next": None}, 10, {}, "id"))
+    [cursor] = candidates(Signs({}, {"next_cursor": None}, 10, {}, "id"))
+
+    assert url.spec == {"type": "next_url", "next_path": "next"}
+    assert cursor.spec == {"type": "cursor", "cursor_param": "cursor", "cursor_path": "next_cursor"}
+    assert url.is_certain
+    assert cursor.is_certain
 
 
 def test_a_list_whose_last_record_names_the_next_page_is_tried_by_it() -> None:
@@ -258,6 +264,7 @@ def test_a_list_whose_last_record_names_the_next_page_is_tried_by_it() -> None:
         {"url": "https://a.example?apikey=x"},
         {"url": "https://a.example", "params": {"access_token": "x"}},
         {"url": "https://a.example", "headers": {"Authorization": "x"}},
+        {"url": "https://a.example", "headers": {"X-CMC_PRO_API_KEY": "x"}},
     ],
 )
 def test_a_secret_is_refused_and_what_to_use_instead_is_said(params: dict[str, Any]) -> None:
