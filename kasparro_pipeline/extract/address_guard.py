@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from kasparro_pipeline.extract.errors import PermanentUpstreamError
 from kasparro_pipeline.extract.http_connection import Dial
+from kasparro_pipeline.extract.name_lookup import LookUp, addresses_of, system_look_up
 
 NAT64 = IPv6Network("64:ff9b::/96")
 """Addresses of IPv4 in IPv6 (RFC 6052 2.1)."""
@@ -19,14 +20,17 @@ LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
 """The same for a network's own use (RFC 8215)."""
 
 
-def guarded_dial(allowed_hosts: Iterable[str]) -> Dial:
-    """Opens connections to public addresses, and to any address of the hosts that are allowed by name."""
+def guarded_dial(allowed_hosts: Iterable[str], look_up: LookUp = system_look_up) -> Dial:
+    """Opens connections to public addresses, and to any address of the hosts that are allowed by name.
+
+    The seconds of a connection count from the look-up of its name.
+    """
     allowed = frozenset(map(_plain, allowed_hosts))
 
     def dial(host: str, port: int, seconds: float) -> socket.socket:
         until = time.monotonic() + seconds
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = addresses_of(host, port, seconds, look_up)
         except UnicodeError as error:
             raise PermanentUpstreamError(f"not a usable address: the host {host!r}: {error}") from error
         addresses = {str(entry[4][0]) for entry in found}

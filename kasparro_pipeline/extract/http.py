@@ -50,7 +50,7 @@ class HttpSettings(StrictModel):
     """How patient and how greedy a source is with its upstream."""
 
     connect_timeout: float = Field(default=10, gt=0)
-    """Seconds to wait for a connection."""
+    """Seconds to wait for a connection, with the look-up of its name."""
     read_timeout: float = Field(default=30, gt=0)
     """Seconds to wait for the next bytes."""
     total_timeout: float = Field(default=300, gt=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -245,3 +246,34 @@ def test_a_total_that_promises_more_than_comes_is_never_green(upstream: Upstream
 
     assert not run.success
     assert "the first page is empty" in run.ledger["error"]
+
+
+def test_nested_objects_become_fields_by_path_attributes_by_their_path_or_stay_whole(
+    upstream: Upstream, pipeline_of: Built
+) -> None:
+    """The rows of the table in docs/sources-rest.md."""
+    upstream.answers["/things"] = [
+        {
+            "id": 1,
+            "name": "a",
+            "quotes": {"USD": {"price": 1.5}, "EUR": {"price": 2}},
+            "labels": ["a", "b"],
+            "lines": [{"sku": 1}, {"sku": 2}],
+        }
+    ]
+    fields = {"title": {"path": "name"}, "tags": {"path": "labels"}, "lines": {"type": "json"}}
+    by_path = fields | {"amount": {"path": "quotes.USD.price"}}
+    whole = fields | {"quotes": {"type": "json"}}
+    lines = [{"sku": 1}, {"sku": 2}]
+    base = THING | {"base_url": upstream.address}
+
+    pipeline = pipeline_of(RestSource, base | {"fields": by_path})
+    assert pipeline.run("it").success
+    row = pipeline.unified("it")["1"]
+    assert (row["amount"], row["tags"]) == (Decimal("1.5"), ["a", "b"])
+    assert row["attributes"] == {"lines": lines, "quotes.EUR.price": 2}
+
+    pipeline = pipeline_of(RestSource, base | {"fields": whole})
+    assert pipeline.run("it").success
+    quotes = {"USD": {"price": 1.5}, "EUR": {"price": 2}}
+    assert pipeline.unified("it")["1"]["attributes"] == {"lines": lines, "quotes": quotes}

@@ -1,6 +1,8 @@
 """No source reaches into the network that Kasparro runs in, by whatever name, form, redirect or link."""
 
 import socket
+import threading
+import time
 from contextlib import closing
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
@@ -197,3 +199,68 @@ def test_an_address_of_ipv4_is_as_public_in_every_form_of_ipv6(address: IPv4Addr
 @pytest.mark.parametrize("address", ["93.184.215.14", "8.8.8.8", "2606:4700:4700::1111", "::ffff:8.8.8.8"])
 def test_a_public_address_is_public(address: str) -> None:
     assert is_public(address)
+
+
+def test_a_name_server_that_is_silent_counts_against_the_connect_timeout() -> None:
+    over = threading.Event()
+
+    def silent(_host: str, _port: int) -> Any:
+        over.wait(30)
+        raise OSError("too late")
+
+    started = time.monotonic()
+    with pytest.raises(TimeoutError, match=r"the name api.example was not looked up within 0.2 s"):
+        guarded_dial([], silent)("api.example", 80, 0.2)
+    assert time.monotonic() - started < 2
+    over.set()
+
+
+def test_a_source_whose_name_is_not_looked_up_fails_in_time_after_its_attempts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The system's resolver hangs, as it does where packets to its name servers are dropped."""
+    over, asked = threading.Event(), []
+
+    def silent(*question: Any, **_how: Any) -> Any:
+        asked.append(question)
+        over.wait(30)
+        raise OSError("too late")
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    started = time.monotonic()
+    patient = HttpSettings(attempts=2, backoff=0, connect_timeout=0.2)
+    with Client(patient) as client, pytest.raises(TransientUpstreamError, match="was not looked up within"):
+        client.fetch("http://api.example/x")
+    assert time.monotonic() - started < 2
+    assert len(asked) == 2
+    over.set()
+
+
+def test_a_look_up_and_a_connection_have_their_time_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float | None] = []
+
+    class Counting(socket.socket):
+        def settimeout(self, value: float | None, /) -> None:
+            waited.append(value)
+            super().settimeout(value)
+
+    def slow(host: str, port: int) -> Any:
+        assert host == "api.example"
+        time.sleep(0.3)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    with closing(socket.socket()) as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        monkeypatch.setattr(socket, "socket", Counting)
+        guarded_dial(["api.example"], slow)("api.example", server.getsockname()[1], 1).close()
+    assert waited[0] is not None
+    assert waited[0] <= 0.7
+
+
+def test_an_error_of_the_look_up_is_told_as_it_is() -> None:
+    def unknown(_host: str, _port: int) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    with pytest.raises(socket.gaierror, match="Name or service not known"):
+        guarded_dial([], unknown)("api.example", 80, 1)

@@ -434,3 +434,14 @@ def test_headers_of_any_size_and_number_are_bounded(upstream: ScriptedUpstream, 
         upstream.answer = raw(b"HTTP/1.1 200 OK\r\n" + head + b"Content-Length: 0\r\n\r\n")
         with pytest.raises(TransientUpstreamError, match="no whole answer"):
             get(upstream, client_of, attempts=1)
+
+
+def test_a_proxy_of_the_environment_is_not_used(
+    upstream: ScriptedUpstream, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+        monkeypatch.setenv(name.lower(), "http://127.0.0.1:9")
+    upstream.answer = lambda handler: reply(handler, 200, b"[1]")
+
+    assert client_of(HttpSettings(attempts=1)).fetch(upstream.url).body == b"[1]"
