@@ -1,5 +1,6 @@
 """The component for CSV files: one dynamic partition a file, and a sensor that lists them."""
 
+import hashlib
 from collections.abc import Iterator
 from datetime import date, timedelta
 from itertools import islice
@@ -14,8 +15,10 @@ from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.components.settings import PipelineSettings
 from kasparro_pipeline.components.source import Extraction, Source
 from kasparro_pipeline.components.source_spec import SourceSpec
-from kasparro_pipeline.extract import csv_files
-from kasparro_pipeline.extract.csv_files import CsvFiles
+from kasparro_pipeline.extract.csv_files import CsvExtraction, is_loaded
+from kasparro_pipeline.extract.csv_folder import Folder
+from kasparro_pipeline.extract.csv_place import Place
+from kasparro_pipeline.extract.csv_spec import CsvFiles
 from kasparro_pipeline.extract.documents import KnownDocument, PartialDocument, Request
 from kasparro_pipeline.warehouse import checkpoints, raw
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
@@ -61,19 +64,27 @@ class _Csv(Source):
             return raw.partial_document(connection, self.name, location)
 
         request = Request(today=launched_on, known=known, partial=partial)
-        batches = csv_files.extract(self.spec, hold.partition_key, request)
-        return Extraction(batches, incremental=False, one_document=True)
+        found = CsvExtraction(self.spec, self._place(), hold.partition_key, request)
+        return Extraction(found, incremental=False, one_document=found.one_document)
 
     def news(self, connection: Connection) -> Iterator[tuple[str, str]]:
         """The files that are not wholly unified as they are now, each with a key for its run."""
         waiting = set(checkpoints.pending(connection, self.name))
-        for file in csv_files.list_files(self.spec):
-            known = raw.known_document(connection, self.name, file.name)
-            sha = csv_files.digest_of(file.path)
-            if known is None or file.name in waiting or not csv_files.is_loaded(self.spec, known, sha):
+
+        def known_document(name: str) -> KnownDocument | None:
+            return raw.known_document(connection, self.name, name)
+
+        place = self._place()
+        for file in place.listing(known_document):
+            known, state = known_document(file.name), place.state(file)
+            if known is None or file.name in waiting or not is_loaded(self.spec, known, state):
                 # the document that it follows is part of the key: a file that returns to older bytes is news
-                state = f"{sha.hex()[:16]}@{known.id if known else 0}"
-                yield file.name, f"{file.name}@{state}@{attempts(connection, self.name, file.name)}"
+                digest = hashlib.sha256(state.encode()).hexdigest()[:16]
+                following = f"{file.name}@{digest}@{known.id if known else 0}"
+                yield file.name, f"{following}@{attempts(connection, self.name, file.name)}"
+
+    def _place(self) -> Place:
+        return Folder(self.spec.files)
 
 
 class CsvSource(SourceComponent):
