@@ -68,7 +68,7 @@ def detect(lines: Sequence[str], layout: dict[str, Any], detects: frozenset[str]
         for quote in quotes
         if (found := _fit(lines, layout | {"delimiter": delimiter, "quote": quote}, whole=whole))
     ]
-    best = _only(_without_idle_quotes(fitting))
+    best = _only(_without_idle_quotes(fitting, quotes))
     header = _header_rows(best.rows) if "header_rows" in detects else layout["header_rows"]
     rows = len(best.rows)
     return Dialect(best.delimiter, best.quote, header, (rows + 1) / (rows + 2), rows)
@@ -102,24 +102,32 @@ def _fit(lines: Sequence[str], layout: dict[str, Any], *, whole: bool) -> _Candi
     return _Candidate(layout["delimiter"], layout["quote"], rows, encloses)
 
 
-def _without_idle_quotes(fitting: list[_Candidate]) -> list[_Candidate]:
-    """Of a delimiter, a quote that encloses nothing gives way to one that does."""
+def _without_idle_quotes(fitting: list[_Candidate], quotes: Sequence[str]) -> list[_Candidate]:
+    """Where nothing is enclosed the usual quote counts; of a delimiter, it gives way to one that encloses."""
     busy = {found.delimiter for found in fitting if found.encloses}
-    return [found for found in fitting if found.encloses or found.delimiter not in busy]
+    return [
+        found
+        for found in fitting
+        if found.encloses or (found.quote == quotes[0] and found.delimiter not in busy)
+    ]
 
 
 def _only(fitting: list[_Candidate]) -> _Candidate:
-    if not fitting:
+    different: list[_Candidate] = []
+    for found in fitting:
+        if all(found.rows != other.rows for other in different):
+            different.append(found)
+    if not different:
         raise PermanentUpstreamError(
             "no dialect fits: none of comma, semicolon, tab and bar cuts each row into the same number of"
             " cells, two at least; declare `delimiter`, `quote` and `header_rows`"
         )
-    if any(found.rows != fitting[0].rows for found in fitting):
+    if len(different) > 1:
         raise PermanentUpstreamError(
-            f"the file can be read in several ways: {'; '.join(map(str, fitting))}; declare `delimiter` and"
+            f"the file can be read in several ways: {'; '.join(map(str, different))}; declare `delimiter` and"
             " `quote`"
         )
-    return fitting[0]
+    return different[0]
 
 
 def _header_rows(rows: Sequence[Sequence[str]]) -> int:
