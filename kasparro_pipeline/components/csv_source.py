@@ -12,12 +12,12 @@ from pydantic import Field
 from kasparro_pipeline.components.component import Automation, SourceComponent
 from kasparro_pipeline.components.pending import attempts
 from kasparro_pipeline.components.resources import Warehouse
-from kasparro_pipeline.components.settings import PipelineSettings
+from kasparro_pipeline.components.settings import PipelineSettings, secrets
 from kasparro_pipeline.components.source import Extraction, Source
 from kasparro_pipeline.components.source_spec import SourceSpec
-from kasparro_pipeline.extract.csv_files import CsvExtraction, is_loaded
-from kasparro_pipeline.extract.csv_folder import Folder
+from kasparro_pipeline.extract.csv_files import CsvExtraction, is_loaded, reading
 from kasparro_pipeline.extract.csv_place import Place
+from kasparro_pipeline.extract.csv_places import place_of
 from kasparro_pipeline.extract.csv_spec import CsvFiles
 from kasparro_pipeline.extract.documents import KnownDocument, PartialDocument, Request
 from kasparro_pipeline.warehouse import checkpoints, raw
@@ -67,6 +67,11 @@ class _Csv(Source):
         found = CsvExtraction(self.spec, self._place(), hold.partition_key, request)
         return Extraction(found, incremental=False, one_document=found.one_document)
 
+    def told(self, connection: Connection, partition_key: str) -> dict[str, Any]:
+        """How the partition's documents were read: what was declared, and what was found out."""
+        documents = raw.newest_documents(connection, self.name, partition_key)
+        return {"read_as": dg.MetadataValue.json({name: reading(known) for name, known in documents})}
+
     def news(self, connection: Connection) -> Iterator[tuple[str, str]]:
         """The files that are not wholly unified as they are now, each with a key for its run."""
         waiting = set(checkpoints.pending(connection, self.name))
@@ -84,7 +89,7 @@ class _Csv(Source):
                 yield file.name, f"{following}@{attempts(connection, self.name, file.name)}"
 
     def _place(self) -> Place:
-        return Folder(self.spec.files)
+        return place_of(self.spec, secrets())
 
 
 class CsvSource(SourceComponent):

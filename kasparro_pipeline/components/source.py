@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import dagster as dg
 
@@ -55,6 +55,10 @@ class Source(ABC):
     @abstractmethod
     def extract(self, connection: Connection, hold: Hold, launched_on: date) -> Extraction:
         """Begin the extraction of the held partition, for a run launched on that day (UTC)."""
+
+    def told(self, connection: Connection, partition_key: str) -> dict[str, Any]:  # noqa: ARG002 - for kinds with news
+        """What the raw asset's metadata say of how a partition was read, beside its counts."""
+        return {}
 
     def asked_for(self, location: str) -> str:  # noqa: ARG002 - for sources whose locations move
         """Which part of the upstream's data a location asks for, if that moves from run to run."""

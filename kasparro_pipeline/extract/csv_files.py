@@ -28,6 +28,15 @@ SAMPLE = 1024 * 1024
 """Characters that a dialect is found out from."""
 NAMED = 20
 """Members that are named of those that are left."""
+TOLD = frozenset(
+    {
+        "compression", "header_rows", "encoding_confidence", "dialect_confidence", "dialect_rows",
+        "members", "left", "left_members",
+    }
+)  # fmt: skip
+"""Headers of a document that say how it was read."""
+NOT_TOLD = frozenset({"columns", "first_line", "format"})
+"""Parts of the layout that the contract and the records tell better."""
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -187,6 +196,12 @@ class CsvExtraction:
             **told,
         }
         return Document(location, found[1], found[0], datetime.now(UTC), layout, context, headers)
+
+
+def reading(known: KnownDocument) -> dict[str, Any]:
+    """How a document was read, for people: what was declared, and what was found out with what confidence."""
+    layout = {name: one for name, one in known.layout.items() if name not in NOT_TOLD}
+    return layout | {name: one for name, one in known.headers.items() if name in TOLD}
 
 
 def _file_sha(known: KnownDocument) -> str:

@@ -120,7 +120,7 @@ def written(row: list[str], dialect: dict[str, Any], end: str, *, bare: bool = F
             marks = {delimiter, "#", "-"}
             found.append("".join(escape + one if one in marks else one for one in cell) if escape else cell)
     # a row that is one empty cell is written with quotes, or it would be a blank line
-    return delimiter.join(found) + end
+    return str(delimiter).join(found) + end
 
 
 @settings(max_examples=400)
