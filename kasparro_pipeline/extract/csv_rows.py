@@ -94,9 +94,10 @@ def _table(rows: Sequence[Cells], columns: Sequence[str]) -> Table:
 
 
 def _one_by_one(lines: Lines, layout: Mapping[str, Any], position: int) -> Iterator[RawRecord]:
-    """The records of the lines that were read ahead, and of those that their last row goes on in."""
+    """The records of lines that were read ahead, and of those that their last row goes on in."""
     rows = reader(lines, layout)
-    while lines.are_ahead:
+    behind = position + BATCH_ROWS
+    while lines.are_ahead and position < behind:
         try:
             cells = next(rows)
         except StopIteration:
