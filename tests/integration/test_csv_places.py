@@ -27,6 +27,7 @@ from kasparro_pipeline.extract.csv_spec import CsvFiles
 from kasparro_pipeline.extract.documents import Request
 from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError
 from tests.integration.test_automation import tick
+from tests.integration.test_csv_sources import documented
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -200,6 +201,22 @@ def test_an_object_sent_again_with_the_same_bytes_changes_nothing(
     assert (run.success, run.counts("documents_unchanged")) == (True, (1,))
     assert pipeline.everything() == before
     assert requested(pipeline, database_url) == []
+
+
+def test_the_documented_stored_example_reads_a_compressed_object(
+    bucket: Objects, pipeline_of: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attributes = documented("example_stored_prices")
+    monkeypatch.setenv("EXAMPLE_KEY_ID", ID)
+    monkeypatch.setenv("EXAMPLE_SECRET", SECRET)
+    attributes["files"] = attributes["files"].replace("example-exports", bucket.name)
+    attributes["store"]["endpoint"] = bucket.address
+    pipeline = pipeline_of(CsvSource, attributes)
+    rows = "".join(f"{number}\tGold f\u00fcr {number}\t{number}.5\n" for number in range(20))
+    bucket.put("prices/a.csv.gz", gzip.compress(f"id\tname\tlast\n{rows}".encode()))
+    pipeline.add_files("it", "a.csv.gz")
+    assert pipeline.run("it", "a.csv.gz").counts("inserted") == (20,)
+    assert pipeline.unified("it")["7"]["title"] == "Gold f\u00fcr 7"
 
 
 def test_an_object_that_is_gone_keeps_its_records_and_says_so(

@@ -8,15 +8,19 @@ import io
 import itertools
 import json
 import os
+import re
 import time
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
+import yaml
 
 from kasparro_pipeline.components import CsvSource, holding, steps
 from kasparro_pipeline.extract import csv_rows
+from kasparro_pipeline.extract.csv_spec import CsvFiles
 from kasparro_pipeline.warehouse import raw_batches, raw_reader
 from tests.conftest import corpus
 from tests.integration.test_automation import tick
@@ -24,7 +28,6 @@ from tests.integration.test_replay import replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.integration.conftest import Pipeline, Run
 
@@ -524,3 +527,64 @@ def test_fault_48_the_same_bytes_again_change_nothing_and_changed_rows_exactly_t
     changed = run(pipeline)
     assert changed.counts("inserted", "updated", "unchanged") == (1, 1, 1)
     assert titles(pipeline) == {"1": "one", "2": "TWO", "3": "three"}
+
+
+# --- the documented example ---------------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[2] / "docs" / "sources-csv.md"
+
+
+def documented(name: str) -> dict[str, Any]:
+    """A source of the page."""
+    text = PAGE.read_text("utf-8")
+    found = re.search(rf"`kasparro_pipeline/defs/{name}/defs.yaml`:\n\n```yaml\n(.*?)```", text, re.DOTALL)
+    assert found
+    written = yaml.safe_load(found[1])
+    assert written["type"] == "kasparro_pipeline.components.CsvSource"
+    attributes: dict[str, Any] = written["attributes"]
+    return attributes
+
+
+def documented_file() -> str:
+    found = re.search(r"```text\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    assert found
+    return found[1]
+
+
+def test_the_documented_example_reads_the_documented_file_plain_compressed_and_in_an_archive(
+    folder: Path, pipeline_of: Callable[..., Pipeline]
+) -> None:
+    attributes = documented("example_prices")
+    assert attributes["files"] == "data/example_prices/*"
+    pipeline = pipeline_of(CsvSource, attributes | {"files": f"{folder}/*"})
+    body = documented_file().encode("windows-1252")
+    put(folder, body, "prices-2026-11-08.csv")
+    assert run(pipeline, "prices-2026-11-08.csv").counts("read", "inserted") == (2, 2)
+    silver = pipeline.unified("it")["2"]
+    assert (silver["title"], float(silver["amount"])) == ("Silver; 1 oz", 31.25)
+    assert silver["attributes"] == {"previous": 31.02}
+
+    newer = body.replace(b"2650.10", b"2700.5").replace(
+        b"Silver; 1 oz", "Silber; 1 Unze \u20ac".encode("cp1252")
+    )
+    put(folder, gzip.compress(newer), "prices-2026-11-09.csv.gz")
+    assert run(pipeline, "prices-2026-11-09.csv.gz").counts("updated") == (2,)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("prices-2026-11-07.csv", body)
+    put(folder, file.getvalue(), "older.zip")
+    assert run(pipeline, "older.zip").counts("updated", "stale") == (0, 2)
+    assert titles(pipeline)["2"] == "Silber; 1 Unze \u20ac"
+
+
+def test_the_documented_stored_example_is_a_spec() -> None:
+    made = CsvSource.spec_class.model_validate(documented("example_stored_prices"))
+    assert isinstance(made, CsvFiles)
+    assert made.store
+    assert made.store.environment_names == ["EXAMPLE_KEY_ID", "EXAMPLE_SECRET"]
+
+
+def test_the_page_explains_every_field_of_how_files_are_read() -> None:
+    text = PAGE.read_text("utf-8")
+    explained = {*CsvFiles.model_fields, "check_every"} - {"auth"}
+    assert {name for name in explained if f"`{name}" not in text and f"  {name}:" not in text} == set()
