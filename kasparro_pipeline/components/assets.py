@@ -193,7 +193,7 @@ def _metadata(connection: Connection, source: Source, layer: Layer, hold: Hold) 
     metadata: dict[str, Any] = {**counts, **links_to_api(connection, layer, hold)}
     if layer == "raw":
         metadata["dagster/partition_row_count"] = counts["extracted"]
-        metadata |= source.metadata(connection)
+        metadata |= source.metadata(connection, hold.partition_key)
     elif layer == "validated":
         metadata["dagster/partition_row_count"] = counts["validated"]
     else:

@@ -1,6 +1,7 @@
 """The component for CSV files: one dynamic partition a file, and a sensor that lists them."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from itertools import islice
 from typing import Any
@@ -12,11 +13,13 @@ from kasparro_pipeline.components.component import Automation, SourceComponent
 from kasparro_pipeline.components.pending import attempts
 from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.components.scaffolders import CsvScaffolder
-from kasparro_pipeline.components.settings import PipelineSettings
+from kasparro_pipeline.components.settings import PipelineSettings, secrets
 from kasparro_pipeline.components.source import Extraction, Source
 from kasparro_pipeline.components.source_spec import SourceSpec
-from kasparro_pipeline.extract import csv_files
-from kasparro_pipeline.extract.csv_files import CsvFiles
+from kasparro_pipeline.extract.csv_files import CsvExtraction, is_loaded, reading
+from kasparro_pipeline.extract.csv_place import Place
+from kasparro_pipeline.extract.csv_places import place_of
+from kasparro_pipeline.extract.csv_spec import CsvFiles
 from kasparro_pipeline.extract.documents import KnownDocument, PartialDocument, Request
 from kasparro_pipeline.warehouse import checkpoints, raw
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
@@ -62,19 +65,32 @@ class _Csv(Source):
             return raw.partial_document(connection, self.name, location)
 
         request = Request(today=launched_on, known=known, partial=partial)
-        batches = csv_files.extract(self.spec, hold.partition_key, request)
-        return Extraction(batches, incremental=False, one_document=True)
+        found = CsvExtraction(self.spec, self._place(), hold.partition_key, request)
+        return Extraction(found, incremental=False, one_document=found.one_document)
+
+    def metadata(self, connection: Connection, partition_key: str) -> Mapping[str, Any]:
+        """How the partition's documents were read: what was declared, and what was found out."""
+        documents = raw.newest_documents(connection, self.name, partition_key)
+        return {"read_as": dg.MetadataValue.json({name: reading(known) for name, known in documents})}
 
     def news(self, connection: Connection) -> Iterator[tuple[str, str]]:
         """The files that are not wholly unified as they are now, each with a key for its run."""
         waiting = set(checkpoints.pending(connection, self.name))
-        for file in csv_files.list_files(self.spec):
-            known = raw.known_document(connection, self.name, file.name)
-            sha = csv_files.digest_of(file.path)
-            if known is None or file.name in waiting or not csv_files.is_loaded(self.spec, known, sha):
+
+        def known_document(name: str) -> KnownDocument | None:
+            return raw.known_document(connection, self.name, name)
+
+        place = self._place()
+        for file in place.listing(known_document):
+            known, state = known_document(file.name), place.state(file)
+            if known is None or file.name in waiting or not is_loaded(self.spec, known, state):
                 # the document that it follows is part of the key: a file that returns to older bytes is news
-                state = f"{sha.hex()[:16]}@{known.id if known else 0}"
-                yield file.name, f"{file.name}@{state}@{attempts(connection, self.name, file.name)}"
+                digest = hashlib.sha256(state.encode()).hexdigest()[:16]
+                following = f"{file.name}@{digest}@{known.id if known else 0}"
+                yield file.name, f"{following}@{attempts(connection, self.name, file.name)}"
+
+    def _place(self) -> Place:
+        return place_of(self.spec, secrets())
 
 
 @dg.scaffold_with(CsvScaffolder)

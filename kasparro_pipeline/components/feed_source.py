@@ -79,7 +79,7 @@ class FeedsOfSource(Source):
         """The newest document of a feed."""
         return raw.known_document(connection, self.name, feed)
 
-    def metadata(self, connection: Connection) -> Mapping[str, Any]:
+    def metadata(self, connection: Connection, partition_key: str) -> Mapping[str, Any]:  # noqa: ARG002 - of all
         """The feeds: how each one goes, and when it is asked again. Those that need attention come first."""
         states = sorted(feed_states.of_source(connection, self.name), key=_calmness)
         return {

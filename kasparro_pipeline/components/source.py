@@ -62,8 +62,8 @@ class Source(ABC):
         """Which part of the upstream's data a location asks for, if that moves from run to run."""
         return ""
 
-    def metadata(self, connection: Connection) -> Mapping[str, Any]:  # noqa: ARG002 - for sources that have some
-        """What the raw step tells beside its counts."""
+    def metadata(self, connection: Connection, partition_key: str) -> Mapping[str, Any]:  # noqa: ARG002 - some have any
+        """What the raw step tells beside its counts: how the upstream is doing, how a partition was read."""
         return {}
 
     def key(self, layer: Layer) -> dg.AssetKey:

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from datetime import timedelta
 
 from kasparro_pipeline.components.ahead import ahead
+from kasparro_pipeline.components.row_lines import RowLines
 from kasparro_pipeline.contract.judging import Judge, Judged, compile_judge
 from kasparro_pipeline.contract.profile import Profile
 from kasparro_pipeline.contract.spec import Contract
@@ -164,8 +165,9 @@ def validate_raw(
     after, judge = progress.validated_through, compile_judge(contract)
 
     def judged(reader: Connection) -> Iterator[tuple[StoredBatch, Outcomes]]:
+        lines = RowLines(reader)
         for batch in raw_reader.batches(reader, hold, after=after, size=BATCH_SIZE):
-            yield batch, validated.prepare(hold, version, contract.kind, *_judge(batch, judge))
+            yield batch, validated.prepare(hold, version, contract.kind, *_judge(batch, judge, lines))
 
     with ExitStack() as stack:
         found = judged(connection)
@@ -220,9 +222,9 @@ def replay_rejected(connection: Connection, hold: Hold, contract: Contract) -> N
             " partition instead: that takes up every record of them again, and needs no upstream."
         )
     ledger.forget_rejected(connection, hold)  # of an earlier try of this run
-    judge = compile_judge(contract)
+    judge, lines = compile_judge(contract), RowLines(connection)
     for batch in rejected.batches(connection, hold, size=BATCH_SIZE):
-        outcomes = validated.prepare(hold, version, contract.kind, *_judge(batch, judge))
+        outcomes = validated.prepare(hold, version, contract.kind, *_judge(batch, judge, lines))
         with connection.transaction():
             counts = validated.store(connection, hold, version, outcomes, through=None)
             unified.merge_given(connection, hold, outcomes.raw_ids)
@@ -239,7 +241,9 @@ def _register(connection: Connection, hold: Hold, contract: Contract) -> Contrac
     )
 
 
-def _judge(batch: StoredBatch, judge: Judge) -> tuple[ValidatedRecords, list[RejectedRecord]]:
+def _judge(
+    batch: StoredBatch, judge: Judge, lines: RowLines
+) -> tuple[ValidatedRecords, list[RejectedRecord]]:
     document_ids, raw_ids = batch.records.document_ids, batch.records.raw_ids
     values, unreadable = records.read_many(batch.records.payloads, batch.layout)
     judged = judge(values, batch.context)
@@ -263,7 +267,7 @@ def _judge(batch: StoredBatch, judge: Judge) -> tuple[ValidatedRecords, list[Rej
             judged.hashes,
             _superseded(documents, kept, judged),
         ),
-        refused,
+        lines.told(batch, refused),
     )
 
 

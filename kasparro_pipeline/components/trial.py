@@ -35,8 +35,10 @@ from kasparro_pipeline.contract.validation import (
     compile_validator,
     winners,
 )
-from kasparro_pipeline.extract import csv_files, feeds, opml, records
+from kasparro_pipeline.extract import feeds, opml, records
 from kasparro_pipeline.extract.auth import credentials
+from kasparro_pipeline.extract.csv_files import CsvExtraction
+from kasparro_pipeline.extract.csv_places import place_of
 from kasparro_pipeline.extract.documents import Batch, Request
 from kasparro_pipeline.extract.errors import PermanentUpstreamError, UpstreamError
 from kasparro_pipeline.extract.feed_spec import named
@@ -137,8 +139,9 @@ def _batches(component: SourceComponent) -> Generator[Batch]:
     spec, settings = component.spec, PipelineSettings()
     request = Request(datetime.now(UTC).date(), parents=_parents)
     if isinstance(spec, CsvSourceSpec):
-        for file in sorted(csv_files.list_files(spec), key=lambda one: -one.modified_ns):
-            yield from csv_files.extract(spec, file.name, request)
+        place = place_of(spec, secrets())
+        for file in reversed(place.listing(lambda _: None)):
+            yield from CsvExtraction(spec, place, file.name, request)
     elif isinstance(spec, FeedSourceSpec):
         with Client(_http(spec.http, spec.sandbox)) as client:
             yield from _feeds(spec, settings.base_url(spec.url, spec.sandbox) if spec.url else None, client)

@@ -33,12 +33,8 @@ def guarded_dial(allowed_hosts: Iterable[str], look_up: LookUp = system_look_up)
             found = addresses_of(host, port, seconds, look_up)
         except UnicodeError as error:
             raise PermanentUpstreamError(f"not a usable address: the host {host!r}: {error}") from error
-        addresses = {str(entry[4][0]) for entry in found}
-        if _plain(host) not in allowed and (refused := sorted(a for a in addresses if not is_public(a))):
-            raise PermanentUpstreamError(
-                f"{host} leads to {refused[0]}, which is no public address; if it is meant, name {host} in"
-                " `http.allow_private_hosts`"
-            )
+        if _plain(host) not in allowed:
+            _refuse_private(host, {str(entry[4][0]) for entry in found})
         last: OSError = OSError(f"{host} has no address")
         for family, kind, protocol, _, address in found:
             opened = socket.socket(family, kind, protocol)
@@ -53,6 +49,26 @@ def guarded_dial(allowed_hosts: Iterable[str], look_up: LookUp = system_look_up)
         raise last
 
     return dial
+
+
+def require_reachable(host: str, port: int, allowed_hosts: Iterable[str]) -> None:
+    """Check a host whose connections are opened by others, before they do so.
+
+    Raises:
+        PermanentUpstreamError: it leads to an address that is not public, and is not allowed by name.
+        OSError: it has no address.
+    """
+    if _plain(host) not in frozenset(map(_plain, allowed_hosts)):
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        _refuse_private(host, {str(entry[4][0]) for entry in found})
+
+
+def _refuse_private(host: str, addresses: Iterable[str]) -> None:
+    if refused := sorted(address for address in addresses if not is_public(address)):
+        raise PermanentUpstreamError(
+            f"{host} leads to {refused[0]}, which is no public address; if it is meant, name {host} in"
+            " `http.allow_private_hosts`"
+        )
 
 
 def is_public(address: str) -> bool:

@@ -1,222 +1,229 @@
-"""Extraction from CSV files: a file is a document, a row is a record, and its payload is the row's own bytes.
+"""Extraction from CSV files: a file is a document, a row is a record, its payload the row's own bytes.
 
-Cells are text; an empty one is null. Dialects and encodings are declared, not guessed.
+Cells are text; an empty one is null. Of a ZIP file each CSV member is a document, and the file itself one
+more without records, which is stored behind them: it says that all of them are.
 """
 
-import codecs
-import glob
-import hashlib
-import io
-import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import PurePosixPath
+from typing import Any
 
-from pydantic import Field
-
-from kasparro_pipeline.contract.mapping import is_encodable
-from kasparro_pipeline.contract.spec import StrictModel
 from kasparro_pipeline.extract import csv_rows
+from kasparro_pipeline.extract.csv_dialect import detect
+from kasparro_pipeline.extract.csv_encoding import Encoding, encoding_of
+from kasparro_pipeline.extract.csv_header import columns
+from kasparro_pipeline.extract.csv_lines import Lines, codec_name
+from kasparro_pipeline.extract.csv_place import Place
+from kasparro_pipeline.extract.csv_spec import CsvFiles
+from kasparro_pipeline.extract.decompression import Archive, Stream, content, digest, kind_of
 from kasparro_pipeline.extract.documents import Batch, Document, KnownDocument, Request
-from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError
-from kasparro_pipeline.extract.json_records import mark_and_encoding
+from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError, UpstreamError
 
-SETTLE_SECONDS = 2
-"""A file that was written to within this time may still grow, and is left for later."""
+SAMPLE = 1024 * 1024
+"""Characters that a dialect is found out from."""
+NAMED = 20
+"""Members that are named of those that are left."""
+TOLD = frozenset(
+    {
+        "compression", "header_rows", "encoding_confidence", "dialect_confidence", "dialect_rows",
+        "members", "left", "left_members",
+    }
+)  # fmt: skip
+"""Headers of a document that say how it was read."""
+NOT_TOLD = frozenset({"columns", "first_line", "format"})
+"""Parts of the layout that the contract and the records tell better."""
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
-class CsvFiles(StrictModel):
-    """Which files, and how they are written."""
-
-    files: str
-    """A path with wildcards (`data/coin_reference/*.csv`; `**` for folders below), from the project."""
-    delimiter: str = Field(default=",", min_length=1, max_length=1)
-    """What separates cells."""
-    quote: str = Field(default='"', min_length=1, max_length=1)
-    """What encloses a cell that holds a delimiter or a line break."""
-    encoding: str | None = None
-    """Default: UTF-8, or what a byte order mark says."""
+def is_loaded(spec: CsvFiles, known: KnownDocument, state: str) -> bool:
+    """Whether the newest document is of a file in this state, read as the spec says now."""
+    return known.headers.get("state", known.sha256.hex()) == state and reads_alike(spec, known)
 
 
-@dataclass(frozen=True, slots=True)
-class FoundFile:
-    """A file of the listing. `name` is its path below the folder that the wildcards start in."""
-
-    name: str
-    path: Path
-    size: int
-    modified_ns: int
-
-
-def list_files(spec: CsvFiles) -> list[FoundFile]:
-    """The files, by name. Those that may still grow are left out.
-
-    Raises:
-        PermanentUpstreamError: the folder does not exist, which is not the same as holding no file.
-    """
-    folder = _folder(spec.files)
-    if not folder.is_dir():
-        raise PermanentUpstreamError("the folder does not exist; create it or correct `files`", str(folder))
-    found = []
-    now = datetime.now(UTC).timestamp()
-    for name in glob.iglob(spec.files, recursive=True):  # noqa: PTH207 - a pattern, possibly absolute
-        path = Path(name)
-        if not path.is_file():
-            continue
-        state = path.stat()
-        if abs(now - state.st_mtime) >= SETTLE_SECONDS:
-            found.append(
-                FoundFile(path.relative_to(folder).as_posix(), path, state.st_size, state.st_mtime_ns)
-            )
-    return sorted(found, key=lambda file: file.name)
-
-
-def path_of(spec: CsvFiles, name: str) -> Path:
-    """The path of a listed file.
-
-    Raises:
-        PermanentUpstreamError: the name leads out of the source's folder.
-    """
-    folder = _folder(spec.files)
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise PermanentUpstreamError("the file is outside the source's folder", name)
-    return path
-
-
-def digest_of(path: Path) -> bytes:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
-
-
-def is_loaded(spec: CsvFiles, known: KnownDocument, sha: bytes) -> bool:
-    """Whether the file's newest document has these bytes, read in the dialect that the spec says now."""
+def reads_alike(spec: CsvFiles, known: KnownDocument) -> bool:
+    """Whether a stored document was read as the spec says now."""
+    if "reading" in known.headers:
+        return known.headers["reading"] == spec.reading()
+    # stored when there was only this to declare
     layout = known.layout
-    try:
-        expected = codecs.lookup(spec.encoding).name.removesuffix("-sig") if spec.encoding else "utf-"
-    except LookupError:
-        return False  # the extraction says what is wrong
-    same_encoding = layout["encoding"].startswith(expected)
+    expected = codec_name(spec.encoding) if spec.encoding and "encoding" not in spec.detects else "utf-"
+    plain = spec.model_copy(update={"delimiter": ",", "quote": '"', "encoding": None}).reading() == "{}"
     same_dialect = (spec.delimiter, spec.quote) == (layout["delimiter"], layout["quote"])
-    return known.sha256 == sha and same_dialect and same_encoding
+    return plain and same_dialect and layout["encoding"].startswith(expected)
 
 
-def extract(spec: CsvFiles, name: str, request: Request) -> Iterator[Batch]:
+class CsvExtraction:
     """The batches of one file, behind what an interrupted extraction of the same bytes has stored.
 
     Raises:
-        PermanentUpstreamError: no such file, no header, a column name that comes twice, an encoding that is
-            unknown or not the file's.
-        TransientUpstreamError: the file changed while it was read.
+        PermanentUpstreamError: no such file, no header, a column name that comes twice, a dialect or encoding
+            that cannot be told, a compressed file that is cut or damaged.
+        TransientUpstreamError: the file changed while it was read, or cannot be had now.
     """
-    path = path_of(spec, name)
-    if not path.is_file():
-        raise PermanentUpstreamError("the file is gone; its records stay as they are", str(path))
-    before, sha = path.stat(), digest_of(path)
-    known, partial = request.known(name), request.partial(name)
-    if known is not None and is_loaded(spec, known, sha):
-        yield Batch(None, [], {"sha256": sha.hex()}, done=True)
-        return
-    skip = partial.records if partial is not None and partial.sha256 == sha else 0
-    mark, encoding = _encoding(spec.encoding, path)
-    with path.open("rb") as file:
-        file.seek(len(mark))
-        text = io.TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="")
-        lines = csv_rows.Lines(text, mark)
-        try:
-            header = csv_rows.first(lines, spec.delimiter, spec.quote)
-            layout = {
-                "format": "csv",
-                "columns": _header(header, path),
-                "delimiter": spec.delimiter,
-                "quote": spec.quote,
-                "encoding": encoding,
+
+    def __init__(self, spec: CsvFiles, place: Place, name: str, request: Request) -> None:
+        self._spec, self._name, self._request = spec, name, request
+        self._received = place.receive(name)
+        self._kind = kind_of(self._received.file) if spec.compression == "auto" else spec.compression
+        self.one_document = self._kind != "zip"
+        """Whether all batches are of one document, and ask the warehouse nothing behind the first of them."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches, once."""
+        received, known = self._received, self._request.known(self._name)
+        with received.opened, _located(received.uri):
+            sha = received.sha256.hex()
+            if known and _file_sha(known) == sha and reads_alike(self._spec, known):
+                yield Batch(None, [], {"sha256": sha}, done=True)
+            elif received.size > self._spec.max_bytes:
+                raise PermanentUpstreamError(
+                    f"the file has {received.size} bytes, more than `max_bytes`, {self._spec.max_bytes}"
+                )
+            elif self._kind == "zip":
+                yield from self._members()
+            else:
+                opened = partial(content, received.file, self._kind, self._spec.limits)
+                found = (received.sha256, received.size) if self._kind == "none" else digest(opened())
+                yield from self._rows(self._name, opened, found, done=True)
+
+    def _members(self) -> Iterator[Batch]:
+        received, spec = self._received, self._spec
+        archive = Archive(received.file, spec.limits)
+        wanted = [name for name in archive.names if _is_wanted(name, spec.members)]
+        left = [name for name in archive.names if name not in set(wanted)]
+        if not wanted:
+            raise PermanentUpstreamError(
+                f"no member of the archive is called {spec.members}; it has {_named(left) or 'none at all'};"
+                " correct `members`"
+            )
+        used = 0
+        for name in wanted:
+            opened = partial(archive.member, name, used)
+            with _located(f"{received.uri}!{name}"):
+                sha, size = digest(opened())
+                location = f"{self._name}!{name}"
+                known = self._request.known(location)
+                if known and known.sha256 == sha and reads_alike(spec, known):
+                    yield Batch(None, [], {"sha256": sha.hex()})
+                else:
+                    yield from self._rows(location, opened, (sha, size), done=False)
+            used += size
+        headers = {"members": str(len(wanted)), "left": str(len(left)), "left_members": _named(left)}
+        receipt = self._document(self._name, (received.sha256, received.size), {"format": "zip"}, headers)
+        yield Batch(receipt, [], {"sha256": received.sha256.hex()}, done=True)
+
+    def _rows(
+        self, location: str, opened: Callable[[], Stream], found: tuple[bytes, int], *, done: bool
+    ) -> Iterator[Batch]:
+        """The batches of one document, whose content has the digest and size that were found."""
+        sha = found[0]
+        partial_document = self._request.partial(location)
+        skip = partial_document.records if partial_document and partial_document.sha256 == sha else 0
+        encoding = encoding_of(self._spec, opened)
+        layout, told = self._dialect(opened, encoding)
+        header_rows = int(told["header_rows"])
+        lines = self._lines(opened, encoding)
+        layout["columns"] = columns(lines, layout, header_rows, self._spec.duplicate_headers)
+        layout["first_line"] = lines.taken + 1
+        document = self._document(location, found, layout, told)
+        for records, complete in csv_rows.batches(lines, layout, skip):
+            if complete:
+                self._received.require_same()
+                if lines.sha256() != sha:
+                    raise TransientUpstreamError("the file changed while it was read, but for size and time")
+            cursor = {"sha256": sha.hex(), "records": records[-1].position + 1 if records else skip}
+            yield Batch(document, records, cursor, complete=complete, done=complete and done)
+
+    def _lines(self, opened: Callable[[], Stream], encoding: Encoding) -> Lines:
+        stream, left = opened(), len(encoding.mark)
+        while left:
+            left -= len(stream.read(left))
+        lines = Lines(stream, encoding.mark, encoding.name, self._spec.comment)
+        lines.skip(self._spec.skip_rows)
+        return lines
+
+    def _dialect(
+        self, opened: Callable[[], Stream], encoding: Encoding
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """The layout without the columns, and what is told of how it was found."""
+        spec, detects = self._spec, self._spec.detects
+        layout: dict[str, Any] = {
+            "format": "csv",
+            "delimiter": spec.delimiter,
+            "quote": spec.quote,
+            "encoding": encoding.name,
+        }
+        layout |= {name: one for name in ("escape", "comment") if (one := getattr(spec, name)) is not None}
+        told = {"header_rows": str(spec.header_rows)}
+        if encoding.confidence is not None:
+            told["encoding_confidence"] = f"{encoding.confidence:.3f}"
+        if detects:
+            sample, size = list[str](), 0
+            lines = self._lines(opened, encoding)
+            while size < SAMPLE and (line := next(lines, None)) is not None:
+                lines.take()
+                sample.append(line)
+                size += len(line)
+            layout["header_rows"] = spec.header_rows
+            found = detect(sample, layout, detects, whole=size < SAMPLE)
+            del layout["header_rows"]
+            layout |= {"delimiter": found.delimiter, "quote": found.quote}
+            told |= {
+                "header_rows": str(found.header_rows),
+                "dialect_confidence": f"{found.confidence:.3f}",
+                "dialect_rows": str(found.rows),
             }
-            found = Document(
-                name,
-                before.st_size,
-                sha,
-                datetime.now(UTC),
-                layout,
-                _context(name),
-                {"path": path.as_posix()},
-            )
-            for records, complete in csv_rows.batches(lines, layout, skip):
-                if complete:
-                    _require_same(path, before, sha, lines)
-                cursor = {"sha256": sha.hex(), "records": records[-1].position + 1 if records else skip}
-                yield Batch(found, records, cursor, complete=complete, done=complete)
-        except UnicodeError as error:
-            raise PermanentUpstreamError(
-                f"the file is not {encoding}: {error}; set `encoding`", str(path)
-            ) from error
+        return layout, told
+
+    def _document(
+        self, location: str, found: tuple[bytes, int], layout: Mapping[str, Any], told: Mapping[str, str]
+    ) -> Document:
+        received = self._received
+        _, _, member = location.partition(f"{self._name}!")
+        context = {"file": self._name} | ({"member": member} if member else {})
+        if day := _DAY.search(member) or _DAY.search(self._name):
+            context["file_date"] = day.group()
+        headers = {
+            **received.headers,
+            "reading": self._spec.reading(),
+            "file_sha256": received.sha256.hex(),
+            "compression": self._kind,
+            **told,
+        }
+        return Document(location, found[1], found[0], datetime.now(UTC), layout, context, headers)
 
 
-def _encoding(declared: str | None, path: Path) -> tuple[bytes, str]:
-    """The byte order mark to pass over, and the codec of what follows it: exact both ways, row by row."""
-    with path.open("rb") as file:
-        mark, marked = mark_and_encoding(file.read(4))
-    if declared is None:
-        return mark, marked
+def reading(known: KnownDocument) -> dict[str, Any]:
+    """How a document was read, for people: what was declared, and what was found out with what confidence."""
+    layout = {name: one for name, one in known.layout.items() if name not in NOT_TOLD}
+    return layout | {name: one for name, one in known.headers.items() if name in TOLD}
+
+
+def _file_sha(known: KnownDocument) -> str:
+    return known.headers.get("file_sha256", known.sha256.hex())
+
+
+def _is_wanted(member: str, pattern: str) -> bool:
+    """Whether a member is to be read. What macOS adds to archives is no data."""
+    path = PurePosixPath(member)
+    hidden = path.name.startswith(".") or path.parts[0] == "__MACOSX"
+    return not hidden and fnmatch(member.lower(), pattern.lower())
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join(names[:NAMED]) + (" …" if len(names) > NAMED else "")
+
+
+@contextmanager
+def _located(location: str) -> Iterator[None]:
+    """Say of an error where it was met."""
     try:
-        io.TextIOWrapper(io.BytesIO(), encoding=declared)
-    except (LookupError, ValueError) as error:
-        raise PermanentUpstreamError(f"unknown encoding {declared!r}", str(path)) from error
-    name = codecs.lookup(declared).name.removesuffix("-sig")
-    if name in {"utf-16", "utf-32"}:
-        if not marked.startswith(name):
-            raise PermanentUpstreamError(
-                f"the file has no byte order mark of {name}; set `encoding` to {name}-le or {name}-be",
-                str(path),
-            )
-        return mark, marked
-    return (mark if marked == name else b""), name
-
-
-def _header(row: list[str] | None, path: Path) -> list[str]:
-    if row is None:
-        raise PermanentUpstreamError("the header's quotes are stray or do not end", str(path))
-    if not row:
-        raise PermanentUpstreamError("the file has no header row", str(path))
-    columns = [name.strip() or f"column_{number}" for number, name in enumerate(row, start=1)]
-    if any("\x00" in name or not is_encodable(name) for name in columns):
-        raise PermanentUpstreamError(
-            "the header holds NUL or bytes that the encoding does not have; set `encoding`", str(path)
-        )
-    doubled = sorted({name for name in columns if columns.count(name) > 1})
-    if doubled:
-        raise PermanentUpstreamError(
-            f"columns that come twice in the header: {', '.join(doubled)}", str(path)
-        )
-    return columns
-
-
-def _context(name: str) -> dict[str, str]:
-    day = _DAY.search(name)
-    return {"file": name} | ({"file_date": day.group()} if day else {})
-
-
-def _require_same(path: Path, before: os.stat_result, sha: bytes, lines: csv_rows.Lines) -> None:
-    """Nothing moved under the reading, and what was read is the file, byte for byte."""
-    try:
-        after = path.stat()
-    except FileNotFoundError as error:
-        raise TransientUpstreamError("the file went away while it was read", str(path)) from error
-    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-        raise TransientUpstreamError("the file changed while it was read", str(path))
-    if lines.sha256() != sha:
-        raise PermanentUpstreamError(
-            "the encoding does not give the file's bytes back, so rows cannot be kept exactly; "
-            "convert the file to UTF-8",
-            str(path),
-        )
-
-
-def _folder(pattern: str) -> Path:
-    parts = Path(pattern).parts
-    first_wildcard = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
-    return Path(*parts[:first_wildcard])
+        yield
+    except UpstreamError as error:
+        error.location = error.location or location
+        raise

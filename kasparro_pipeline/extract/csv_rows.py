@@ -5,87 +5,44 @@ several lines, stray quotes or a ragged row are looked at one by one, with the s
 """
 
 import csv
-import hashlib
-import io
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kasparro_pipeline.contract.table import Table
+from kasparro_pipeline.extract.csv_lines import KEPT, UNDECODABLE, Lines, bytes_of
 from kasparro_pipeline.extract.documents import RawRecord, Rows
 from kasparro_pipeline.extract.unreadable import UnreadableRecordError
 
 BATCH_ROWS = 20_000
 """Rows that are stored in one transaction, at most."""
-BATCH_CHARACTERS = 3 * 1024 * 1024
-"""Text that is read at once, up to the end of a line."""
 MAX_FIELD = 16 * 1024 * 1024
 """Characters of one cell."""
 csv.field_size_limit(MAX_FIELD)  # of the process: for the file, and for a stored row that is read again
 
+_LINE_END = re.compile(r"\r\n?|\n")
 Cells = list[str]
 
 
-class Lines:
-    """The lines of a file, for the CSV reader; and those of the row under way: the row's own bytes."""
-
-    def __init__(self, text: io.TextIOWrapper, mark: bytes) -> None:
-        self._text = text
-        self._again: deque[str] = deque()
-        self._row: list[str] = []
-        self._digest = hashlib.sha256(mark)
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line = self._again.popleft() if self._again else next(self._text)
-        self._row.append(line)
-        return line
-
-    def take(self) -> bytes:
-        """The bytes of the row that was just read."""
-        payload = "".join(self._row).encode(self._text.encoding, "surrogateescape")
-        self._row = []
-        self._digest.update(payload)
-        return payload
-
-    def take_first(self) -> bytes:
-        """The bytes of its first line alone; the lines behind it are read again, as rows of their own."""
-        self.put_back(self._row[1:])
-        del self._row[1:]
-        return self.take()
-
-    def many(self, most: int) -> list[str]:
-        """The next lines; none of them counts as taken yet."""
-        if not self._again:
-            self._again.extend(self._text.readlines(BATCH_CHARACTERS))
-        return [self._again.popleft() for _ in range(min(most, len(self._again)))]
-
-    def take_many(self, lines: Sequence[str]) -> list[bytes]:
-        """The bytes of lines that are a row each."""
-        encoding = self._text.encoding
-        payloads = [line.encode(encoding, "surrogateescape") for line in lines]
-        self._digest.update(b"".join(payloads))
-        return payloads
-
-    def put_back(self, lines: Sequence[str]) -> None:
-        """Let lines be read again."""
-        self._again.extendleft(reversed(lines))
-
-    @property
-    def are_ahead(self) -> bool:
-        """Whether there are lines that were read from the file, and not taken yet."""
-        return bool(self._again)
-
-    def sha256(self) -> bytes:
-        """SHA-256 of all that was taken."""
-        return self._digest.digest()
+def reader(lines: Iterable[str], layout: Mapping[str, Any]) -> Iterator[Cells]:
+    """The CSV reader of a document's dialect. A blank line is a row without cells."""
+    quote = layout["quote"]
+    return csv.reader(
+        lines,
+        delimiter=layout["delimiter"],
+        quotechar=quote or None,
+        quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
+        escapechar=layout.get("escape"),
+        strict=True,
+    )
 
 
-def first(lines: Lines, delimiter: str, quote: str) -> Cells | None:
-    """The cells of the first row; none without one; None where stray quotes leave none."""
-    return next(_rows(lines, delimiter, quote), (b"", []))[1]
+def first(lines: Lines, layout: Mapping[str, Any]) -> Cells | None:
+    """The cells of the next row; none without one; None where stray quotes leave none."""
+    try:
+        return next(reader(lines, layout), [])
+    except csv.Error:
+        return None
 
 
 def batches(lines: Lines, layout: Mapping[str, Any], skip: int) -> Iterator[tuple[Sequence[RawRecord], bool]]:
@@ -105,7 +62,8 @@ def _runs(lines: Lines, layout: Mapping[str, Any]) -> Iterator[Sequence[RawRecor
     """All records of the file, at most BATCH_ROWS at a time."""
     position = 0
     while ahead := lines.many(BATCH_ROWS):
-        cells = _cells_of(ahead, layout)
+        texts = lines.texts(ahead)
+        cells = None if texts is None else _cells_of(texts, layout)
         if cells is None:
             lines.put_back(ahead)
             records: Sequence[RawRecord] = list(_one_by_one(lines, layout, position))
@@ -118,7 +76,7 @@ def _runs(lines: Lines, layout: Mapping[str, Any]) -> Iterator[Sequence[RawRecor
 def _cells_of(lines: Sequence[str], layout: Mapping[str, Any]) -> list[Cells] | None:
     """The cells of lines that are a regular row each; None if they are not."""
     try:
-        rows = list(csv.reader(lines, delimiter=layout["delimiter"], quotechar=layout["quote"], strict=True))
+        rows = list(reader(lines, layout))
     except csv.Error:
         return None
     # each row takes one line at least: as many rows as lines are a row a line
@@ -136,62 +94,91 @@ def _table(rows: Sequence[Cells], columns: Sequence[str]) -> Table:
 
 
 def _one_by_one(lines: Lines, layout: Mapping[str, Any], position: int) -> Iterator[RawRecord]:
-    """The records of the lines that were read ahead, and of those that their last row goes on in."""
-    for payload, row in _rows(lines, layout["delimiter"], layout["quote"]):
-        if row != []:  # a blank line is no record
-            yield _record(position, payload, row, layout)
-            position += 1
-        if not lines.are_ahead:
-            return
-
-
-def _rows(lines: Lines, delimiter: str, quote: str) -> Iterator[tuple[bytes, Cells | None]]:
-    """Bytes and cells of each row; None for cells where stray quotes or a cell over MAX_FIELD leave none."""
-    reader = csv.reader(lines, delimiter=delimiter, quotechar=quote, strict=True)
-    while True:
+    """The records of lines that were read ahead, and of those that their last row goes on in."""
+    rows = reader(lines, layout)
+    behind = position + BATCH_ROWS
+    while lines.are_ahead and position < behind:
         try:
-            row = next(reader)
+            cells = next(rows)
         except StopIteration:
             return
         except csv.Error:
             # a quote that does not end would swallow the good rows behind it
-            yield lines.take_first(), None
+            yield RawRecord(position, lines.take_first(), None)
+            position += 1
         else:
-            yield lines.take(), row
+            if cells:
+                yield RawRecord(position, lines.take(), _value(cells, layout["columns"]))
+                position += 1
+            else:
+                lines.pass_over()
 
 
-def _record(position: int, payload: bytes, row: Cells | None, layout: Mapping[str, Any]) -> RawRecord:
-    try:
-        return RawRecord(position, payload, None if row is None else _cells(row, layout["columns"]))
-    except UnreadableRecordError:
-        # kept like any other; validation meets the same error and says so
-        return RawRecord(position, payload, None)
+def _value(cells: Cells, columns: Sequence[str]) -> dict[str, str | None] | None:
+    """None for a row that cannot be read: it is kept like any other, and validation says why."""
+    if len(cells) != len(columns) or UNDECODABLE.search("".join(cells)):
+        return None
+    return _by_column(cells, columns)
 
 
 def read(payload: bytes, layout: Mapping[str, Any]) -> dict[str, str | None]:
     """The cells of one stored row by column name.
 
     Raises:
-        UnreadableRecordError: more or fewer cells than columns, or quotes that do not end.
+        UnreadableRecordError: bytes that the encoding does not have, more or fewer cells than columns, a cell
+            over MAX_FIELD, or quotes that do not end.
     """
-    text = payload.decode(layout["encoding"], "surrogateescape")
-    try:
-        rows = list(csv.reader([text], delimiter=layout["delimiter"], quotechar=layout["quote"], strict=True))
-    except csv.Error as error:
+    text = payload.decode(layout["encoding"], KEPT)
+    text = text[_leading(text, layout)[1] :]
+    if found := UNDECODABLE.search(text):
+        byte = bytes_of(found.group())[0]
         raise UnreadableRecordError(
-            "csv_quotes", f"the row's quotes do not end or are stray, or a cell is too long: {error}"
+            "undecodable_byte",
+            f"the byte 0x{byte:02X} behind {found.start()} characters of the row is not {layout['encoding']};"
+            " correct the file, or set `encoding`",
+        )
+    try:
+        rows = list(reader([text], layout))
+    except csv.Error as error:
+        if len(text) > MAX_FIELD:
+            message = f"the row has {len(text)} characters, and a cell of more than {MAX_FIELD}"
+            raise UnreadableRecordError("cell_too_long", message) from error
+        raise UnreadableRecordError(
+            "csv_quotes", f"the row's quotes do not end, or are stray: {error}"
         ) from error
-    return _cells(rows[0] if rows else [], layout["columns"])
+    cells, columns = rows[0] if rows else [], layout["columns"]
+    if len(cells) != len(columns):
+        message = f"the row has {len(cells)} cells, the header {len(columns)}"
+        raise UnreadableRecordError("ragged_row", message)
+    return _by_column(cells, columns)
+
+
+def lines_before(payload: bytes, layout: Mapping[str, Any]) -> int:
+    """How many blank lines and comments stand before the row in its payload."""
+    return _leading(payload.decode(layout["encoding"], KEPT), layout)[0]
+
+
+def _leading(text: str, layout: Mapping[str, Any]) -> tuple[int, int]:
+    """Lines and characters of blank lines and comments that a payload begins with."""
+    marks = ("\r", "\n", layout["comment"]) if layout.get("comment") else ("\r", "\n")
+    lines, place = 0, 0
+    while text.startswith(marks, place) and (end := _LINE_END.search(text, place)):
+        lines, place = lines + 1, end.end()
+    return lines, place
 
 
 def read_many(payloads: Sequence[bytes], layout: Mapping[str, Any]) -> Table | None:
     """The cells of stored rows, if each is a regular row; None if one has to be read by itself."""
-    lines = [payload.decode(layout["encoding"], "surrogateescape") for payload in payloads]
+    encoding, comment = layout["encoding"], layout.get("comment")
+    try:
+        lines = [payload.decode(encoding) for payload in payloads]
+    except UnicodeDecodeError:
+        return None
+    if comment and any(line.startswith(comment) for line in lines):
+        return None
     rows = _cells_of(lines, layout)
     return None if rows is None else _table(rows, layout["columns"])
 
 
-def _cells(row: Cells, columns: Sequence[str]) -> dict[str, str | None]:
-    if len(row) != len(columns):
-        raise UnreadableRecordError("ragged_row", f"the row has {len(row)} cells, the header {len(columns)}")
-    return {column: cell or None for column, cell in zip(columns, row, strict=True)}
+def _by_column(cells: Cells, columns: Sequence[str]) -> dict[str, str | None]:
+    return {column: cell or None for column, cell in zip(columns, cells, strict=True)}

@@ -31,7 +31,7 @@ from kasparro_pipeline.extract.auth import Credentials
 from kasparro_pipeline.extract.documents import KnownDocument
 from kasparro_pipeline.extract.error_rules import ErrorRule
 from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError, UpstreamError
-from kasparro_pipeline.extract.http_answer import RateLimitedError, Response, taken
+from kasparro_pipeline.extract.http_answer import NO_BODY, BodyFile, RateLimitedError, Response, taken
 from kasparro_pipeline.extract.http_connection import Connection, Patience
 from kasparro_pipeline.extract.rate_limit import RateLimit, rate_limit
 from kasparro_pipeline.extract.urls import Origin, joined, split
@@ -124,31 +124,37 @@ class Client:
             connection.close()
 
     def fetch(
-        self, url: str, *, headers: Mapping[str, str] | None = None, known: KnownDocument | None = None
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        known: KnownDocument | None = None,
+        into: BodyFile | None = None,
     ) -> Response:
         """GET one URL; conditional (RFC 9110 13.1) where a stored document gave a validator.
 
-        The answer and every error tell the URL without credentials.
+        The answer and every error tell the URL without credentials. A body goes to the file `into`, if one is
+        given, and is empty in the answer.
 
         Raises:
             PermanentUpstreamError: an error for good, a body over the limit, an address that is not usable or
                 may not be reached.
             TransientUpstreamError: the retries are used up.
         """
-        return self._attempts(self._get, url, {**(headers or {}), **_conditions(known)})
+        return self._attempts(self._get, url, {**(headers or {}), **_conditions(known)}, into)
 
-    def _get(self, url: str, given: Mapping[str, str]) -> Response:
+    def _get(self, url: str, given: Mapping[str, str], into: BodyFile | None) -> Response:
         with self._secrets_hidden():
             proof = self.credentials.headers(self._post)
             try:
-                return self._follow(url, _headers(given, proof))
+                return self._follow(url, _headers(given, proof), into)
             except UnauthorizedError:
                 if not self.credentials.is_refused(proof):
                     raise
             proof = self.credentials.headers(self._post)
-            return self._follow(url, _headers(given, proof))
+            return self._follow(url, _headers(given, proof), into)
 
-    def _follow(self, url: str, headers: Mapping[str, str]) -> Response:
+    def _follow(self, url: str, headers: Mapping[str, str], into: BodyFile | None) -> Response:
         """Ask for an address, through its redirects."""
         conditional = bool(CONDITIONS & headers.keys())
         asked = self.credentials.sign(url)
@@ -160,7 +166,9 @@ class Client:
                 answer = connection.ask(target, headers, patience)
                 to = answer.headers.get("Location") if answer.status in REDIRECTS else None
                 if to is None:
-                    response = self._taken(answer, url, conditional=conditional)
+                    response = self._taken(answer, url, conditional=conditional, into=into)
+                    if into is NO_BODY:
+                        connection.close()
                     return replace(response, moved_to=moved_to)
                 connection.close()
             before, asked = asked, joined(asked, to)
@@ -177,7 +185,9 @@ class Client:
                 asked = self.credentials.sign(asked)
         raise PermanentUpstreamError(f"redirected in a circle, or more than {MAX_REDIRECTS} times", url)
 
-    def _taken(self, answer: urllib3.HTTPResponse, url: str, *, conditional: bool) -> Response:
+    def _taken(
+        self, answer: urllib3.HTTPResponse, url: str, *, conditional: bool, into: BodyFile | None
+    ) -> Response:
         try:
             response = taken(
                 answer,
@@ -185,6 +195,7 @@ class Client:
                 conditional=conditional,
                 max_bytes=self.settings.max_bytes,
                 rules=self._rules,
+                into=into,
             )
         except RateLimitedError as error:
             rest = USUAL_REST if error.retry_after is None else error.retry_after

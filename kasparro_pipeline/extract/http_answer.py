@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from typing import BinaryIO, Final, Literal
 
 import urllib3
 
@@ -20,6 +21,9 @@ DECODED = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 KEPT_HEADERS = ("content-type", "etag", "last-modified", "cache-control", "age", "expires", "link", "date")
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 CHUNK = 1 << 16
+BodyFile = BinaryIO | Literal["none"]
+NO_BODY: Final = "none"
+"""In the place of a file: the body is left where it is."""
 UNIX_SECONDS = 1_000_000_000
 """Numbers from here on are instants, not seconds to wait: they would be 31 years."""
 
@@ -56,8 +60,9 @@ def taken(
     conditional: bool,
     max_bytes: int,
     rules: Sequence[ErrorRule] = (),
+    into: BodyFile | None = None,
 ) -> Response:
-    """The answer, read to its end.
+    """The answer, read to its end: into a file from its beginning, if there is one.
 
     Raises:
         PermanentUpstreamError: its status or a rule says that it is an error for good, or it is too large.
@@ -70,7 +75,7 @@ def taken(
         return Response(url, None, kept, fetched_at)
     body = None
     if answer.status == HTTPStatus.OK or any(rule.path is not None for rule in rules):
-        body = _read(answer, url, max_bytes)
+        body = b"" if into == NO_BODY else _read(answer, url, max_bytes, into)
     rule = first_that_fits(rules, answer.status, answer.headers, body)
     if rule is not None and rule.action == "ignore":
         return Response(url, None, kept, fetched_at, ignored=True)
@@ -116,18 +121,24 @@ def _usual_action(status: int) -> Action:
     return "retry" if status in RETRIED_STATUSES else "fail"
 
 
-def _read(answer: urllib3.HTTPResponse, url: str, max_bytes: int) -> bytes:
+def _read(answer: urllib3.HTTPResponse, url: str, max_bytes: int, into: BinaryIO | None) -> bytes:
     encoding = answer.headers.get("Content-Encoding", "").strip().lower()
     if not DECODED.issuperset(part.strip() for part in encoding.split(",")):
         raise PermanentUpstreamError(f"the body's content encoding, {encoding}, was not asked for", url)
     parts: list[bytes] = []
     size = 0
+    if into is not None:
+        into.seek(0)
+        into.truncate()
     # read1 returns what has come; a read of a whole chunk waits for it, however slowly its bytes drip
     while chunk := answer.read1(CHUNK, decode_content=True):
-        parts.append(chunk)
         size += len(chunk)
         if size > max_bytes:
             raise PermanentUpstreamError(f"the body is larger than max_bytes, {max_bytes} bytes", url)
+        if into is None:
+            parts.append(chunk)
+        else:
+            into.write(chunk)
     return b"".join(parts)
 
 

@@ -133,6 +133,19 @@ def known_document(connection: Connection, source: str, location: str) -> KnownD
     return KnownDocument(row[0], bytes(row[1]), *row[2:]) if row else None
 
 
+def newest_documents(
+    connection: Connection, source: str, partition_key: str
+) -> list[tuple[str, KnownDocument]]:
+    """The newest wholly stored document of each location of a partition, by location."""
+    rows = connection.execute(
+        "select distinct on (location) location, id, sha256, record_count, headers, layout, context"
+        f" from {SCHEMA}.document where source = %s and partition_key = %s and loaded_at is not null"
+        " order by location, id desc",
+        (source, partition_key),
+    ).fetchall()
+    return [(row[0], KnownDocument(row[1], bytes(row[2]), *row[3:])) for row in rows]
+
+
 def partial_document(connection: Connection, source: str, location: str) -> PartialDocument | None:
     """The location's newest document, if an extraction of it was interrupted."""
     row = connection.execute(

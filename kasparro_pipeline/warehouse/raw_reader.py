@@ -9,6 +9,9 @@ from kasparro_pipeline.warehouse.ledger import Connection, Hold
 from kasparro_pipeline.warehouse.raw_batches import Piece, StoredRecords
 from kasparro_pipeline.warehouse.tables import SCHEMA
 
+PACKED_AT_ONCE = 16
+"""Rows of up to a megabyte that are fetched together."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredBatch:
@@ -17,6 +20,28 @@ class StoredBatch:
     layout: Mapping[str, Any]
     context: Mapping[str, Any]
     records: StoredRecords
+
+
+@dataclass(frozen=True, slots=True)
+class PackedRecords:
+    """Records of a document that follow each other, as they lie in a row: see `raw_batches`."""
+
+    first_id: int
+    ends: Sequence[int]
+    payloads: bytes
+
+
+def packed(connection: Connection, document_id: int, *, after: int, through: int) -> Iterator[PackedRecords]:
+    """The rows of a document that begin behind raw id `after` and not behind `through`, in their order."""
+    while rows := connection.execute(
+        f"select first_id, ends, payloads from {SCHEMA}.raw_batch"
+        " where document_id = %s and first_id > %s and first_id <= %s order by first_position limit %s",
+        (document_id, after, through, PACKED_AT_ONCE),
+        binary=True,
+    ).fetchall():
+        for row in rows:
+            yield PackedRecords(*row)
+        after = rows[-1][0]
 
 
 def batches(connection: Connection, hold: Hold, *, after: int, size: int) -> Iterator[StoredBatch]:

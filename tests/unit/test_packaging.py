@@ -23,7 +23,7 @@ def _declared(section: str) -> dict[str, str | None]:
     entries = project["project"]["dependencies"] if section == "run" else project["dependency-groups"]["dev"]
     parsed = {}
     for entry in entries:
-        match = re.fullmatch(r"([a-z0-9-]+)(?:\[[a-z]+\])?(?:>=([0-9.]+))?(?:; .+)?", entry)
+        match = re.fullmatch(r"([a-z0-9-]+)(?:\[[a-z0-9]+\])?(?:>=([0-9.]+))?(?:; .+)?", entry)
         assert match, f"{entry} is not a plain lower bound"
         parsed[match[1]] = match[2]
     return parsed
