@@ -62,6 +62,10 @@ class _List:
     """SHA-256 of its pages: one that comes again is no page of it."""
     tokens: set[int | str | None] = field(default_factory=set)
     """What its pages were asked for with."""
+    items: int = 0
+    """Items that came in this extraction."""
+    total: int | None = None
+    """How many there are, as the upstream told last."""
 
 
 class RestExtraction:
@@ -75,6 +79,7 @@ class RestExtraction:
         self._list = _List((0, 0), self._paginator.always_pages)
         asked = spec.model_dump_json(include=set(RestRequests.model_fields))
         self._asked = sha256(f"{base_url} {asked}".encode()).hex()[:16]
+        self._doubt: str | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches, each with the cursor that holds once it is stored.
@@ -160,8 +165,11 @@ class RestExtraction:
     def _take(self, place: _Place, response: Response) -> tuple[Batch, _Place | None]:
         """The batch of an answer, and where to go on."""
         item = self._items[place.item]
+        known: KnownDocument | None = None
         if response.body is None:
             known = None if response.ignored else self._known(response.url, item)
+            if known is None:
+                self._doubt = f"{response.url} gave nothing, as an error rule ignores what it answered"
             count = known.layout.get("items", known.record_count) if known else 0
             headers = known.headers if known else response.headers
             document, records, ended = None, [], False
@@ -181,10 +189,21 @@ class RestExtraction:
             ended = self._increment.ends_at(item.key, cut.records)
         if self._repeats(place, answer, document):
             document, records, ended = None, [], True
+        else:
+            self._list.items += answer.count
+            told = self._paginator.total(answer)
+            self._list.total = self._list.total if told is None else told
         following = self._next_list(place.item, place.window + 1) if ended else self._following(place, answer)
         if not records and self._increment.skips_empty:
             document = None
-        return self._batch(document, records, following), following
+        if following is None or (following.item, following.window) != (place.item, place.window):
+            self._compare_total(response.url)
+        batch = self._batch(document, records, following)
+        return replace(batch, same_as=known.id if known else None), following
+
+    def _compare_total(self, url: str) -> None:
+        if self._list.total not in {None, self._list.items}:
+            self._doubt = f"{self._list.items} records came of {self._list.total} that {url} tells of"
 
     def _cut_as(self) -> dict[str, Any]:
         """How an answer is cut into records: part of what tells documents apart."""
@@ -237,7 +256,7 @@ class RestExtraction:
 
     def _batch(self, document: Document | None, records: list[RawRecord], following: _Place | None) -> Batch:
         if following is None:
-            return Batch(document, records, self._increment.cursor(), done=True)
+            return Batch(document, records, self._increment.cursor(), done=True, doubt=self._doubt)
         same_list = self._list.place == (following.item, following.window)
         page = following.page
         cursor = {

@@ -8,6 +8,7 @@ from kasparro_pipeline.warehouse import (  # noqa: F401
     drift_tables,
     history,
     measurements,
+    snapshot_tables,
     totals,
     validated_tables,
 )
