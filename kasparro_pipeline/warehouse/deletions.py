@@ -75,7 +75,7 @@ def settle(connection: Connection, hold: Hold, rules: Rules, merged: Iterable[in
 
 
 def _first_to_judge(connection: Connection, chain: Sequence[Snapshot]) -> int | None:
-    """Where judging begins: at the first that is not decided for good; a refused newest one is judged again."""
+    """Where judging begins: at the first that is not decided for good. A refused newest one never is."""
     for index, one in enumerate(chain):
         undecided = one.verdict is None or one.provisional
         undecided = undecided or (one.verdict == "refused" and one is chain[-1])

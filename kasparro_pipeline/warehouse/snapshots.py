@@ -77,7 +77,8 @@ def record(connection: Connection, hold: Hold, taking: Taking, doubt: str | None
         " doubt) select %(source)s, %(scope)s, %(partition_key)s, %(run_id)s, %(documents)s, made.through,"
         f" (select coalesce(sum(record_count), 0) from {SCHEMA}.document where id = any (%(documents)s)),"
         " %(doubt)s from made where not exists (select from newest n"
-        " where n.documents = %(documents)s::bigint[] and n.doubt is not distinct from %(doubt)s and n.through = made.through)",
+        " where n.documents = %(documents)s::bigint[] and n.doubt is not distinct from %(doubt)s"
+        " and n.through = made.through)",
         {
             "source": hold.source,
             "scope": taking.scope,
