@@ -22,7 +22,8 @@ that read the file, and a test holds the two together.
 
 A field fills the shared column of its name: `title`, `summary`, `url`, `category`, `author`, `tags` (list),
 `amount` (number), `currency`, `published_at` (timestamp). A field of another name goes to `attributes`.
-[contracts.md](contracts.md) says what fields, rules and modes do to a record.
+[contracts.md](contracts.md) says what fields, rules and modes do to a record, [snapshots.md](snapshots.md)
+what `mode: snapshot` does about records that are gone.
 Durations are ISO 8601: `PT6H` is six hours, `P8D` eight days.
 """
 

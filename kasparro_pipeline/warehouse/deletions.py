@@ -64,11 +64,12 @@ def settle(connection: Connection, hold: Hold, rules: Rules, merged: Iterable[in
         candidates |= _since(connection, hold.source, scope, accepted, chain)
         accepted = _judge_all(connection, hold, rules, chain, first, accepted)
     later = [one for one in chain if accepted is None or one.id > accepted.id]
+    living = _since(connection, hold.source, scope, accepted, later)
     deleted, restored = presence.apply(
         connection,
         hold,
-        living=_since(connection, hold.source, scope, accepted, later),
-        candidates=candidates,
+        living=living,
+        candidates=candidates - living,
         elsewhere=_elsewhere(connection, hold.source, scope) if rules.by_location else (),
     )
     ledger.add_counts(connection, hold, {"deleted": deleted, "updated": restored})

@@ -30,16 +30,19 @@ def _keys(documents: str) -> str:
 
 
 _MISSING = f"""
-with held as materialized (select distinct source_id from {_keys("documents")} k)
-select count(*), count(*) filter (where held.source_id is null)
-from (select distinct source_id from {_keys("before")} k) known left join held using (source_id)
+with known as materialized (select distinct source_id from {_keys("before")} k)
+select count(*), (
+    select count(*) from known where not exists (
+        select from {_keys("documents")} k where k.source_id = known.source_id
+    )
+) from known
 """
 
 _APPLY = f"""
-with living as materialized (select distinct source_id from {_keys("living")} k),
+with living as materialized (select source_id from {_keys("living")} k),
 candidate as materialized (
-    select distinct k.source_id from {_keys("candidates")} k left join living l using (source_id)
-    where l.source_id is null
+    select distinct k.source_id from {_keys("candidates")} k
+    where not exists (select from living l where l.source_id = k.source_id)
 ),
 elsewhere as materialized (
     select distinct k.source_id from {_keys("elsewhere")} k join candidate using (source_id)
@@ -51,8 +54,9 @@ gone as materialized (
     where u.deleted_at is null and not exists (select from elsewhere e where e.source_id = c.source_id)
 ),
 back as materialized (
-    select u.id from {SCHEMA}.unified_record u join living l on l.source_id = u.source_id
+    select u.id from {SCHEMA}.unified_record u
     where u.source = %(source)s and u.deleted_at is not null and u.raw_id > 0
+        and u.source_id in (select source_id from living)
 ),
 changed as (
     update {SCHEMA}.unified_record u
