@@ -5,7 +5,7 @@ What a step does is in `steps`; which checks follow is in `checks`.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -18,12 +18,14 @@ from kasparro_pipeline.components.checks.check import Check, Look
 from kasparro_pipeline.components.holding import held
 from kasparro_pipeline.components.kept_connections import keep_connections
 from kasparro_pipeline.components.resources import Warehouse
+from kasparro_pipeline.components.snapshot_spec import ACCEPT_TAG
 from kasparro_pipeline.components.source import LAYERS, Layer, Source
 from kasparro_pipeline.contract.compiled import compile_contract
 from kasparro_pipeline.contract.spec import COLUMN_TYPES, Contract
 from kasparro_pipeline.extract.errors import PermanentUpstreamError
 from kasparro_pipeline.warehouse import checkpoints, ledger, tables, unified
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
+from kasparro_pipeline.warehouse.snapshots import Taking
 from kasparro_pipeline.warehouse.validated_tables import validated_record
 
 TABLES = {"raw": tables.raw_batch, "validated": validated_record, "unified": tables.unified_record}
@@ -36,6 +38,7 @@ DESCRIPTIONS = {
 
 def build_assets(source: Source) -> list[dg.AssetsDefinition]:
     """The assets raw → validated → unified of a source, one partition a run."""
+    rules = source.snapshots
 
     def raw(work: Work) -> None:
         connection, hold, context = work.connection, work.hold, work.context
@@ -48,6 +51,7 @@ def build_assets(source: Source) -> list[dg.AssetsDefinition]:
                 incremental=extraction.incremental,
                 lookback_window=extraction.lookback_window,
                 one_document=extraction.one_document,
+                taking=Taking(rules.scope(hold.partition_key)) if rules else None,
             )
         except PermanentUpstreamError:
             # going on at the same place would meet the same: the next run begins anew
@@ -59,7 +63,13 @@ def build_assets(source: Source) -> list[dg.AssetsDefinition]:
         steps.validate_raw(work.connection, work.hold, source.contract, whole=whole, another=work.another)
 
     def merged(work: Work) -> None:
-        steps.merge_validated(work.connection, work.hold, whole=not _runs(work.context, source, "validated"))
+        accepts = _accepts_deletions(work.context)
+        steps.merge_validated(
+            work.connection,
+            work.hold,
+            whole=not _runs(work.context, source, "validated"),
+            snapshots=rules and replace(rules, accept=accepts),
+        )
 
     checks = checks_of(source)
     return [
@@ -148,6 +158,19 @@ def launched_on(context: dg.AssetExecutionContext) -> date:
     """The day (UTC) on which the run was launched: one that waited in the queue over midnight is not late."""
     record = context.instance.get_run_record_by_id(context.run.run_id)
     return (record.create_timestamp if record else datetime.now(UTC)).astimezone(UTC).date()
+
+
+def _accepts_deletions(context: dg.AssetExecutionContext) -> bool:
+    """Whether the run's tags say that the newest snapshot is right.
+
+    Raises:
+        dagster.Failure: the tag says something else.
+    """
+    said = context.run.tags.get(ACCEPT_TAG)
+    if said not in {None, "true"}:
+        message = f'the run tag {ACCEPT_TAG} is {said!r}: write "true", or leave it out'
+        raise dg.Failure(message, allow_retries=False)
+    return said == "true"
 
 
 def _runs(context: dg.AssetExecutionContext, source: Source, layer: Layer) -> bool:

@@ -14,6 +14,7 @@ from kasparro_pipeline.components.pending import attempts
 from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.components.scaffolders import CsvScaffolder
 from kasparro_pipeline.components.settings import PipelineSettings, secrets
+from kasparro_pipeline.components.snapshot_spec import SnapshotSpec
 from kasparro_pipeline.components.source import Extraction, Source
 from kasparro_pipeline.components.source_spec import SourceSpec
 from kasparro_pipeline.extract.csv_files import CsvExtraction, is_loaded, reading
@@ -22,17 +23,26 @@ from kasparro_pipeline.extract.csv_places import place_of
 from kasparro_pipeline.extract.csv_spec import CsvFiles
 from kasparro_pipeline.extract.documents import KnownDocument, PartialDocument, Request
 from kasparro_pipeline.warehouse import checkpoints, raw
+from kasparro_pipeline.warehouse.deletions import Rules
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 
 MAX_RUNS_A_TICK = 25
 """Runs that one tick of the sensor requests; the next tick goes on."""
 
 
-class CsvSourceSpec(SourceSpec, CsvFiles):
+class CsvSourceSpec(SourceSpec, SnapshotSpec, CsvFiles):
     """Rows of CSV files."""
 
     check_every: timedelta = Field(default=timedelta(seconds=30), ge=timedelta(seconds=5))
     """How often the folder is listed (ISO 8601)."""
+    ends_with_line_break: bool = True
+    """Of a snapshot: whether a file whose last line has no line break at its end counts as cut off, so that
+    none is deleted and the check fails."""
+
+    @classmethod
+    def guards(cls) -> tuple[str, ...]:
+        """The keys that mean something for a snapshot alone."""
+        return (*super().guards(), "ends_with_line_break")
 
 
 class _Csv(Source):
@@ -54,6 +64,11 @@ class _Csv(Source):
     def uri(self) -> str:
         """The files."""
         return self.spec.files
+
+    @property
+    def snapshots(self) -> Rules | None:
+        """Each file is a snapshot of its own."""
+        return self.spec.rules(by_location=True, ends_with_line_break=self.spec.ends_with_line_break)
 
     def extract(self, connection: Connection, hold: Hold, launched_on: date) -> Extraction:
         """The rows of the partition's file, behind what an interrupted run of the same bytes has stored."""

@@ -55,7 +55,7 @@ def build_replay(source: Source) -> dg.JobDefinition:
                 continue
             try:
                 with held(warehouse, source.name, key, context.run_id, closing=True) as (connection, hold):
-                    steps.replay_rejected(connection, hold, source.contract)
+                    steps.replay_rejected(connection, hold, source.contract, source.snapshots)
                     counts = ledger.counts_of(connection, hold)
                     links = links_to_api(connection, "unified", hold)
             except dg.Failure as failure:  # a partition that refuses does not keep the others from it

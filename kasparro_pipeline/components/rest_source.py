@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from functools import partial
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kasparro_pipeline.components.component import Automation, SourceComponent
 from kasparro_pipeline.components.daily import daily_partitions, require_current
@@ -16,6 +16,7 @@ from kasparro_pipeline.components.pending import pending_runs
 from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.components.scaffolders import RestScaffolder
 from kasparro_pipeline.components.settings import PipelineSettings, secrets
+from kasparro_pipeline.components.snapshot_spec import SnapshotSpec
 from kasparro_pipeline.components.source import Extraction, Source
 from kasparro_pipeline.components.source_spec import UpstreamSpec
 from kasparro_pipeline.extract.auth import Credentials, credentials
@@ -24,16 +25,33 @@ from kasparro_pipeline.extract.http import Client
 from kasparro_pipeline.extract.rest import RestExtraction, lookback_of, start_param_of
 from kasparro_pipeline.extract.rest_spec import RestRequests
 from kasparro_pipeline.warehouse import checkpoints, raw
+from kasparro_pipeline.warehouse.deletions import Rules
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 
 
-class RestSourceSpec(UpstreamSpec, RestRequests):
+class RestSourceSpec(UpstreamSpec, SnapshotSpec, RestRequests):
     """Records from a REST API."""
 
     base_url: str = Field(pattern=r"^https?://[^/@\s]+(/\S*)?$")
     """Address of the API; `path` is added to it."""
     schedule: str = "0 * * * *"
     """When the current day is extracted: a cron expression, in UTC."""
+
+    @model_validator(mode="after")
+    def _snapshots_ask_for_everything(self) -> Self:
+        parts = {"incremental": self.incremental, "date_window": self.date_window}
+        for name, part in parts.items():
+            if part is not None and self.mode == "snapshot":
+                raise ValueError(
+                    f"`mode: snapshot` says that what does not come is gone, and `{name}` asks for a part of"
+                    " the records alone: take one of them out"
+                )
+        if self.mode == "snapshot" and self.paginator.beyond_max_pages == "stop":
+            raise ValueError(
+                "`mode: snapshot` says that what does not come is gone, and `beyond_max_pages: stop` leaves"
+                " the pages behind `max_pages` out: take one of them out"
+            )
+        return self
 
 
 class _Rest(Source):
@@ -62,6 +80,11 @@ class _Rest(Source):
         """The endpoint."""
         return self.base_url + self.spec.path
 
+    @property
+    def snapshots(self) -> Rules | None:
+        """All pages of all requests are one snapshot."""
+        return self.spec.rules(by_location=False)
+
     def extract(self, connection: Connection, hold: Hold, launched_on: date) -> Extraction:
         """Incrementally from the checkpoint for the current day; a past day by its date window.
 
@@ -80,11 +103,15 @@ class _Rest(Source):
         def known(location: str) -> KnownDocument | None:
             return raw.known_document(connection, self.name, location) if came_before else None
 
+        # A snapshot that was interrupted begins anew: pages that came before may have changed since
+        progress = (
+            None if self.snapshots else checkpoints.read_cursor(connection, self.name, hold.partition_key)
+        )
         request = Request(
             today=day,
             days=None if current else (day, day),
             source_cursor=checkpoints.read_cursor(connection, self.name),
-            progress=checkpoints.read_cursor(connection, self.name, hold.partition_key),
+            progress=progress,
             known=known,
             parents=partial(parents, connection),
         )

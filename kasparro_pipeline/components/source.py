@@ -11,6 +11,7 @@ import dagster as dg
 
 from kasparro_pipeline.components.source_spec import SourceSpec
 from kasparro_pipeline.extract.documents import Batch
+from kasparro_pipeline.warehouse.deletions import Rules
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 
 Layer = Literal["raw", "validated", "unified"]
@@ -57,6 +58,11 @@ class Source(ABC):
     @abstractmethod
     def extract(self, connection: Connection, hold: Hold, launched_on: date) -> Extraction:
         """Begin the extraction of the held partition, for a run launched on that day (UTC)."""
+
+    @property
+    def snapshots(self) -> Rules | None:
+        """When a complete extraction of the source may delete what it lacks; None if it never does."""
+        return None
 
     def asked_for(self, location: str) -> str:  # noqa: ARG002 - for sources whose locations move
         """Which part of the upstream's data a location asks for, if that moves from run to run."""

@@ -8,9 +8,10 @@ import gc
 import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 
 from kasparro_pipeline.components.ahead import ahead
 from kasparro_pipeline.components.row_lines import RowLines
@@ -23,6 +24,7 @@ from kasparro_pipeline.extract.documents import Batch, RawRecord, Rows
 from kasparro_pipeline.warehouse import (
     checkpoints,
     contracts,
+    deletions,
     filling,
     ledger,
     raw,
@@ -32,10 +34,12 @@ from kasparro_pipeline.warehouse import (
     validated,
 )
 from kasparro_pipeline.warehouse.contracts import ContractVersion
+from kasparro_pipeline.warehouse.deletions import Rules
 from kasparro_pipeline.warehouse.errors import ReplayRefusedError
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 from kasparro_pipeline.warehouse.raw import Part
 from kasparro_pipeline.warehouse.raw_reader import StoredBatch
+from kasparro_pipeline.warehouse.snapshots import Taking
 from kasparro_pipeline.warehouse.validated import Outcomes, RejectedRecord, ValidatedRecords
 
 BATCH_SIZE = 10_000
@@ -75,12 +79,17 @@ def extract_to_raw(
     incremental: bool,
     lookback_window: timedelta | None = None,
     one_document: bool = False,
+    taking: Taking | None = None,
 ) -> None:
     """Store every batch as it comes (P1, P4).
 
     `incremental` says that the last batch's cursor is the source's own, where the next extraction starts.
     `one_document`: all batches are of one document, and asking for the next one asks the warehouse nothing.
+    `taking` is the snapshot that they make up together.
     """
+    store = partial(
+        _store, connection, hold, incremental=incremental, lookback_window=lookback_window, taking=taking
+    )
     parts = _parts(connection, hold, batches)
     together: list[Part] = []
     try:
@@ -89,10 +98,10 @@ def extract_to_raw(
             waiting = sum(len(one.batch.records) for one in together)
             if not part.batch.more_is_there or waiting >= STORED_TOGETHER:
                 storing, together = together, []
-                _store(connection, hold, storing, incremental=incremental, lookback_window=lookback_window)
+                store(storing)
     except Exception:
         if together:  # received whole before the upstream failed
-            _store(connection, hold, together, incremental=incremental, lookback_window=lookback_window)
+            store(together)
         raise
 
 
@@ -118,6 +127,7 @@ def _store(
     *,
     incremental: bool,
     lookback_window: timedelta | None,
+    taking: Taking | None,
 ) -> None:
     last = parts[-1].batch
     counts = raw.store_together(
@@ -126,6 +136,7 @@ def _store(
         parts,
         source_cursor=last.cursor if last.done and incremental else None,
         lookback_window=lookback_window,
+        taking=taking,
     )
     documents = [part.batch.document for part in parts]
     logger.info(
@@ -179,25 +190,41 @@ def validate_raw(
             _log(batch, counts)
 
 
-def merge_validated(connection: Connection, hold: Hold, *, whole: bool) -> None:
-    """Merge the partition's validated records that are not merged yet; all of them if `whole`."""
+def merge_validated(
+    connection: Connection, hold: Hold, *, whole: bool, snapshots: Rules | None = None
+) -> None:
+    """Merge the partition's validated records that are not merged yet; all of them if `whole`.
+
+    Of a snapshot source, merge and deletion are one transaction: readers see the snapshot as a whole.
+    """
     progress = checkpoints.progress(connection, hold)
     start = 0 if whole else progress.unified_through
     if start == 0:
         ledger.reset_counts(connection, hold, "inserted", "updated", "unchanged", "stale", "deleted")
     filling.repair(connection)
-    through: int | None = unified.fill(connection, hold, after=start) or start
-    while through is not None:
-        through = unified.merge_next(connection, hold, after=through, size=MERGE_SIZE)
-    if progress.unified_contract_version != progress.contract_version and (
-        progress.unified_contract_version is not None or contracts.has_changed(connection, hold.source)
-    ):
-        unified.withdraw_invalid(connection, hold)
-    checkpoints.finish_unified(connection, hold, progress.contract_version)
+    fills = not (snapshots and whole)  # it commits by itself: what has been judged would live until the end
+    through: int | None = (unified.fill(connection, hold, after=start) if fills else None) or start
+    with connection.transaction() if snapshots else nullcontext():
+        if snapshots:
+            deletions.lock(connection, hold.source)
+        while through is not None:
+            through = unified.merge_next(
+                connection, hold, after=through, size=MERGE_SIZE, of_snapshots=snapshots is not None
+            )
+        if progress.unified_contract_version != progress.contract_version and (
+            progress.unified_contract_version is not None or contracts.has_changed(connection, hold.source)
+        ):
+            unified.withdraw_invalid(connection, hold)
+        if snapshots:
+            ledger.require_hold(connection, hold)
+            deletions.settle(connection, hold, snapshots, raw_reader.documents(connection, hold, after=start))
+        checkpoints.finish_unified(connection, hold, progress.contract_version)
 
 
 @_young_garbage_only()
-def replay_rejected(connection: Connection, hold: Hold, contract: Contract) -> None:
+def replay_rejected(
+    connection: Connection, hold: Hold, contract: Contract, snapshots: Rules | None = None
+) -> None:
     """Validate the partition's rejected records again, under the present contract, and merge what passes.
 
     What passes is merged by the same rule as ever (P3): it replaces nothing that is newer. What does not
@@ -226,8 +253,12 @@ def replay_rejected(connection: Connection, hold: Hold, contract: Contract) -> N
     for batch in rejected.batches(connection, hold, size=BATCH_SIZE):
         outcomes = validated.prepare(hold, version, contract.kind, *_judge(batch, judge, lines))
         with connection.transaction():
+            if snapshots:
+                deletions.lock(connection, hold.source)
             counts = validated.store(connection, hold, version, outcomes, through=None)
-            unified.merge_given(connection, hold, outcomes.raw_ids)
+            unified.merge_given(connection, hold, outcomes.raw_ids, of_snapshots=snapshots is not None)
+            if snapshots:
+                deletions.settle(connection, hold, snapshots, set(batch.records.document_ids))
         _log(batch, counts)
 
 

@@ -13,6 +13,7 @@ from kasparro_pipeline.contract import types
 from kasparro_pipeline.contract.field_spec import VersionSpec
 from kasparro_pipeline.contract.json_text import to_json
 from kasparro_pipeline.contract.mapping import DOCUMENT_PREFIX, MAX_DEPTH
+from kasparro_pipeline.contract.record_hash import RECORD_HASH
 from kasparro_pipeline.contract.spec import Contract
 
 UNKNOWN_FIELD: Final = "unknown_field"
@@ -106,7 +107,7 @@ def _known(contract: Contract) -> frozenset[str]:
     paths += [contract.path_of(name) for name, field in contract.fields.items() if field.value is None]
     if isinstance(contract.version, VersionSpec):
         paths.append(contract.version.path)
-    return frozenset(path for path in paths if not path.startswith(DOCUMENT_PREFIX))
+    return frozenset(path for path in paths if not path.startswith(DOCUMENT_PREFIX) and path != RECORD_HASH)
 
 
 def added_attributes(leaves: Leaves, declared: Collection[str]) -> dict[str, object]:

@@ -9,6 +9,7 @@ from typing import Literal
 from kasparro_pipeline.contract import formats
 from kasparro_pipeline.contract.field_spec import MAX_BYTES, MAX_ITEMS
 from kasparro_pipeline.contract.mapping import DOCUMENT_PREFIX
+from kasparro_pipeline.contract.record_hash import RECORD_HASH
 from kasparro_pipeline.contract.spec import Contract, FieldSpec, FieldType, VersionSpec
 
 Verdict = Literal["fits", "retyped", "format"]
@@ -83,7 +84,11 @@ def promises(contract: Contract) -> list[Promise]:
     if isinstance(version, VersionSpec) and version.path not in known:
         spec = FieldSpec(type=version.type, format=version.format)
         found.append(Promise(None, version.path, version.type, spec, required=True))
-    return [promise for promise in found if not promise.path.startswith(DOCUMENT_PREFIX)]
+    return [
+        promise
+        for promise in found
+        if not promise.path.startswith(DOCUMENT_PREFIX) and promise.path != RECORD_HASH
+    ]
 
 
 def verdict(promise: Promise, name: str, *, text_only: bool) -> Verdict:

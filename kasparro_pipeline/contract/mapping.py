@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from kasparro_pipeline.contract.record_hash import RECORD_HASH, record_hash
+
 DOCUMENT_PREFIX = "$document."
 MAX_KEY_LENGTH = 512
 MAX_DEPTH = 8
@@ -47,13 +49,17 @@ def source_id(record: object, paths: tuple[str, ...], context: Mapping[str, Any]
     """The record's key: one value as it is, several joined by colons (a colon inside a value is escaped).
 
     Keys are taken exactly: no trimming, no case folding, no Unicode normalisation, since two keys that differ
-    upstream are two records.
+    upstream are two records. RECORD_HASH as a path stands for the hash of the whole record.
 
     Raises:
         KeyRefusedError: a part is missing, blank, not text or an integer, holds NUL or a lone surrogate, or
-            the whole is longer than MAX_KEY_LENGTH characters.
+            the whole is longer than MAX_KEY_LENGTH characters; the record to be hashed has no value at all,
+            or is nested too deep.
     """
-    parts = [_key_part(value_at(record, path, context), path) for path in paths]
+    parts = [
+        _hash_of(record) if path == RECORD_HASH else _key_part(value_at(record, path, context), path)
+        for path in paths
+    ]
     if len(parts) > 1:
         parts = [part.replace("\\", "\\\\").replace(":", "\\:") for part in parts]
     key = ":".join(parts)
@@ -61,6 +67,19 @@ def source_id(record: object, paths: tuple[str, ...], context: Mapping[str, Any]
         message = f"the key is {len(key)} characters long, at most {MAX_KEY_LENGTH} are allowed"
         raise KeyRefusedError("key_too_long", paths[0], key[:80], message)
     return key
+
+
+def _hash_of(record: object) -> str:
+    try:
+        found = record_hash(record) if isinstance(record, dict) else None
+    except RecursionError as error:
+        message = "the record is nested too deep to be hashed"
+        raise KeyRefusedError("key_type", RECORD_HASH, None, message) from error
+    if found is None:
+        raise KeyRefusedError(
+            "key_missing", RECORD_HASH, None, "no field of the record has a value to make a key of"
+        )
+    return found
 
 
 def _key_part(value: object, path: str) -> str:

@@ -16,6 +16,7 @@ from kasparro_pipeline.contract.mapping import (
     source_id,
     value_at,
 )
+from kasparro_pipeline.contract.record_hash import RECORD_HASH, record_hashes
 from kasparro_pipeline.contract.spec import Contract
 from kasparro_pipeline.contract.table import Table
 
@@ -109,7 +110,7 @@ class Reader:
 
     def keys(self, paths: tuple[str, ...]) -> Sequence[str]:
         """The source_id of each record."""
-        columns = [_plain_keys(self._values(path)) for path in paths]
+        columns = [self._plain_keys(path) for path in paths]
         if any(column is None for column in columns):
             return [self._key(index, paths) for index in range(len(self._records))]
         parts = [column for column in columns if column is not None]
@@ -120,6 +121,15 @@ class Reader:
         if keys and max(map(len, keys)) > MAX_KEY_LENGTH:
             self._left.update(index for index, key in enumerate(keys) if len(key) > MAX_KEY_LENGTH)
         return keys
+
+    def _plain_keys(self, path: str) -> Sequence[str] | None:
+        """The records' part of a key, as it is; None if each has to be looked at."""
+        if path != RECORD_HASH:
+            return _plain_keys(self._values(path))
+        if not isinstance(self._records, Table):
+            return None
+        hashes = record_hashes(self._records)
+        return None if None in hashes else hashes  # type: ignore[return-value]  # no None is in it
 
     def _key(self, index: int, paths: tuple[str, ...]) -> str:
         try:

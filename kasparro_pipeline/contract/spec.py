@@ -18,6 +18,7 @@ from kasparro_pipeline.contract.field_spec import (
     VersionSpec,
     exact,
 )
+from kasparro_pipeline.contract.record_hash import RECORD_HASH
 
 __all__ = [
     "COLUMN_TYPES",
@@ -71,7 +72,8 @@ class Contract(StrictModel):
     kind: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)
     """What one record is: asset, price, candle, article."""
     key: Path | Annotated[tuple[Path, ...], Field(min_length=1)]
-    """Path of the upstream's own key of a record, or several paths. It becomes `source_id`."""
+    """Path of the upstream's own key of a record, or several paths. It becomes `source_id`. `$record_hash`
+    stands for the hash of the whole record, where an upstream has no key: docs/contracts.md has the rules."""
     version: str | VersionSpec | None = None
     """What is larger in a newer version of a record: a field's name, or a path and type of its own.
     Without one, the later arrival is newer."""
@@ -81,6 +83,15 @@ class Contract(StrictModel):
     """Paths that are known and not wanted, with all that is below them: they are no drift."""
     schema_contract: SchemaContract = SchemaContract()
     """What to do about drift."""
+
+    @model_validator(mode="after")
+    def _hash_is_for_the_key(self) -> "Contract":
+        paths = {f"fields.{name}": self.path_of(name) for name in self.fields}
+        paths |= {"version": self.version.path} if isinstance(self.version, VersionSpec) else {}
+        for place, path in paths.items():
+            if path == RECORD_HASH:
+                raise ValueError(f"{place}: `{RECORD_HASH}` is for `key` alone, which becomes `source_id`")
+        return self
 
     @model_validator(mode="after")
     def _names_fit(self) -> "Contract":

@@ -46,6 +46,10 @@ class _Counted(Paginator):
             )
         return -(-total // size)
 
+    def total(self, answer: Answer) -> int | None:
+        """How many items the whole list has, if the answer tells it."""
+        return answer.number(self.total_path)
+
     def _next(self, page: Page, answer: Answer) -> Page | None:
         return self._behind(page, answer.count) if self._goes_on(page, answer) else None
 

@@ -72,7 +72,8 @@ class Batch:
 
     `document` is None where the upstream said that nothing changed. `complete` says that the document's last
     record is in this batch. `done` says that nothing more comes after it. `more_is_there`: the next one can
-    be had at once, so the two may be stored together.
+    be had at once, so the two may be stored together. `same_as` is the id of the stored document that has not
+    changed, if it is known. `doubt`, with `done`: why the extraction may not have seen all there is.
     """
 
     document: Document | None
@@ -81,6 +82,8 @@ class Batch:
     complete: bool = True
     done: bool = False
     more_is_there: bool = False
+    same_as: int | None = None
+    doubt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,10 @@ class Paginator(StrictModel):
         """How many pages the list has, if the answer tells it."""
         return None
 
+    def total(self, answer: Answer) -> int | None:  # noqa: ARG002 - for those that are told it
+        """How many items the whole list has, if the answer tells it."""
+        return None
+
     def may_be_asked(self, page: Page) -> bool:
         """Whether a page is within `max_pages`, or the one behind, which tells whether there are more."""
         return page.number < self.max_pages + (self.beyond_max_pages == "fail")

@@ -53,6 +53,7 @@ class RestExtraction:
         self._last: tuple[Response, Read] | None = None
         asked = spec.model_dump_json(include=set(RestRequests.model_fields))
         self._asked = sha256(f"{base_url} {asked}".encode()).hex()[:16]
+        self._doubt: str | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches, each with the cursor that holds once it is stored.
@@ -191,6 +192,8 @@ class RestExtraction:
         if cut is None or response.body is None:
             if read.known is not None:
                 self._increment.unchanged(item.key)
+            else:
+                self._doubt = f"{response.url} gave nothing, as an error rule ignores what it answered"
         else:
             layout = cut.layout | self._cut_as()
             records = self._increment.take(item.key, cut.records, response.headers)
@@ -201,10 +204,21 @@ class RestExtraction:
             ended = self._increment.ends_at(item.key, cut.records)
         if self._repeats(place, answer, document):
             document, records, ended = None, [], True
+        else:
+            self._list.items += answer.count
+            told = self._paginator.total(answer)
+            self._list.total = self._list.total if told is None else told
         following = self._next_list(place.item, place.window + 1) if ended else self._following(place, answer)
         if not records and self._increment.skips_empty:
             document = None
-        return self._batch(document, records, following), following
+        if following is None or (following.item, following.window) != (place.item, place.window):
+            self._compare_total(response.url)
+        batch = self._batch(document, records, following)
+        return replace(batch, same_as=read.known.id if read.known else None), following
+
+    def _compare_total(self, url: str) -> None:
+        if self._list.total not in {None, self._list.items}:
+            self._doubt = f"{self._list.items} records came of {self._list.total} that {url} tells of"
 
     def _cut_as(self) -> dict[str, Any]:
         """How an answer is cut into records: part of what tells documents apart."""
@@ -261,7 +275,7 @@ class RestExtraction:
 
     def _batch(self, document: Document | None, records: list[RawRecord], following: Place | None) -> Batch:
         if following is None:
-            return Batch(document, records, self._increment.cursor(), done=True)
+            return Batch(document, records, self._increment.cursor(), done=True, doubt=self._doubt)
         same_list = self._list.place == (following.item, following.window)
         page = following.page
         cursor = {

@@ -30,6 +30,10 @@ class ListState:
     """SHA-256 of its pages: one that comes again is no page of it."""
     tokens: set[int | str | None] = field(default_factory=set)
     """What its pages were asked for with."""
+    items: int = 0
+    """Items that came in this extraction."""
+    total: int | None = None
+    """How many there are, as the upstream told last."""
 
 
 @dataclass(frozen=True, slots=True)

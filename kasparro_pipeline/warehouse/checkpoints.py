@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from kasparro_pipeline.extract.documents import Cursor
 from kasparro_pipeline.warehouse import ledger
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
+from kasparro_pipeline.warehouse.snapshots import UNJUDGED
 from kasparro_pipeline.warehouse.tables import SCHEMA
 
 SOURCE_WIDE = ""
@@ -90,10 +91,10 @@ def restart(connection: Connection, hold: Hold) -> None:
 
 
 def pending(connection: Connection, source: str) -> list[str]:
-    """Partitions whose raw records wait for validation or merge while no run is at work on them."""
+    """Partitions with raw records to validate or merge, or a snapshot to judge, that no run is at work on."""
     rows = connection.execute(
         f"select partition_key from {SCHEMA}.checkpoint c where source = %s"
-        " and (raw_through > validated_through or validated_through > unified_through)"
+        f" and (raw_through > validated_through or validated_through > unified_through or {UNJUDGED})"
         f" and not exists (select from {SCHEMA}.etl_run r where r.source = c.source"
         " and r.partition_key = c.partition_key and r.status = 'running') order by partition_key",
         (source,),
@@ -102,10 +103,10 @@ def pending(connection: Connection, source: str) -> list[str]:
 
 
 def is_pending(connection: Connection, hold: Hold) -> bool:
-    """Whether raw records of the held partition wait for validation or merge."""
+    """Whether raw records of the held partition wait for validation or merge, or a snapshot for a verdict."""
     row = connection.execute(
-        f"select raw_through > validated_through or validated_through > unified_through"
-        f" from {SCHEMA}.checkpoint where source = %s and partition_key = %s",
+        f"select raw_through > validated_through or validated_through > unified_through or {UNJUDGED}"
+        f" from {SCHEMA}.checkpoint c where source = %s and partition_key = %s",
         (hold.source, hold.partition_key),
     ).fetchone()
     return bool(row and row[0])

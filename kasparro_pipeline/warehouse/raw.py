@@ -20,8 +20,9 @@ from kasparro_pipeline.extract.documents import (
     PartialDocument,
     RawRecord,
 )
-from kasparro_pipeline.warehouse import checkpoints, ledger, raw_batches
+from kasparro_pipeline.warehouse import checkpoints, ledger, raw_batches, snapshots
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
+from kasparro_pipeline.warehouse.snapshots import Taking
 from kasparro_pipeline.warehouse.tables import SCHEMA
 
 
@@ -41,11 +42,16 @@ def store(
     profile: Mapping[str, Any] | None,
     source_cursor: Cursor | None,
     lookback_window: timedelta | None,
+    taking: Taking | None = None,
 ) -> dict[str, int]:
     """Commit a batch by itself: see `store_together`."""
-    parts = [Part(batch, profile)]
     return store_together(
-        connection, hold, parts, source_cursor=source_cursor, lookback_window=lookback_window
+        connection,
+        hold,
+        [Part(batch, profile)],
+        source_cursor=source_cursor,
+        lookback_window=lookback_window,
+        taking=taking,
     )
 
 
@@ -56,11 +62,12 @@ def store_together(
     *,
     source_cursor: Cursor | None,
     lookback_window: timedelta | None,
+    taking: Taking | None = None,
 ) -> dict[str, int]:
     """Commit batches that follow each other: documents, raw records, cursor, counts in one transaction (P4).
 
     `source_cursor` is given with the last batch of an incremental extraction. A document whose location
-    already holds the same bytes is a no-op.
+    already holds the same bytes is a no-op. `taking` is the snapshot that the extraction makes up.
 
     Returns:
         What was added to the run's counts.
@@ -77,7 +84,10 @@ def store_together(
         for part in parts:
             document = part.batch.document
             is_new = document is not None and document.location in new
-            if document is None or (not is_new and is_loaded(connection, hold.source, document)):
+            document_id = part.batch.same_as
+            if document is not None and not is_new:
+                document_id = _loaded_as(connection, hold.source, document)
+            if document is None or document_id is not None:
                 counts["documents_unchanged"] += 1
             else:
                 document_id, stored = _open_document(connection, hold, document, part, is_new=is_new)
@@ -85,6 +95,8 @@ def store_together(
                 counts["documents"] += part.batch.complete
                 counts["bytes"] += document.byte_count if stored == 0 else 0
                 counts["extracted"] += len(part.batch.records)
+            if taking is not None and document_id is not None:
+                taking.documents.add(document_id)
         last = raw_batches.append(connection, arrived)
         if last is not None:
             checkpoints.save_raw(connection, hold, last)
@@ -92,6 +104,8 @@ def store_together(
         checkpoints.save_cursor(connection, hold, None if batch.done else batch.cursor)
         if batch.done and source_cursor is not None:
             checkpoints.save_source_cursor(connection, hold, source_cursor, lookback_window)
+        if batch.done and taking is not None:
+            snapshots.record(connection, hold, taking, batch.doubt)
         ledger.add_counts(connection, hold, counts)
     return counts
 
@@ -114,13 +128,14 @@ def has_documents(connection: Connection, source: str) -> bool:
     return bool(row and row[0])
 
 
-def is_loaded(connection: Connection, source: str, document: Document) -> bool:
-    """Whether the newest stored document of the location has the same bytes.
+def _loaded_as(connection: Connection, source: str, document: Document) -> int | None:
+    """The newest stored document of the location, if it has the same bytes.
 
     Only the newest counts: an upstream that goes A, B, A delivers A twice, and the second one is news (P3).
     """
     known = known_document(connection, source, document.location)
-    return known is not None and known.sha256 == document.sha256 and known.read_as(document)
+    same = known is not None and known.sha256 == document.sha256 and known.read_as(document)
+    return known.id if known is not None and same else None
 
 
 def known_document(connection: Connection, source: str, location: str) -> KnownDocument | None:

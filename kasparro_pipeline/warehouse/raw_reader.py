@@ -74,6 +74,17 @@ def count(connection: Connection, hold: Hold, *, after: int) -> int:
     return row[0] if row else 0
 
 
+def documents(connection: Connection, hold: Hold, *, after: int) -> set[int]:
+    """The documents of the partition that have raw records behind raw id `after`."""
+    rows = connection.execute(
+        f"select d.id from {SCHEMA}.document d where d.source = %s and d.partition_key = %s"
+        f" and exists (select from {SCHEMA}.raw_batch b where b.document_id = d.id"
+        " and b.first_id + b.records > %s::bigint + 1)",
+        (hold.source, hold.partition_key, after),
+    ).fetchall()
+    return {row[0] for row in rows}
+
+
 def _pieces(
     connection: Connection, hold: Hold, after: int, size: int
 ) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any], Piece]]:

@@ -265,7 +265,8 @@ COUNT_COLUMNS = (
 `extracted` were stored in raw by the run; `read` were taken up by its validation, and
 `read = validated + rejected + superseded`. They differ when a run takes up what an interrupted one left.
 `inserted`, `updated`, `unchanged` and `stale` (an older version that came late) are what the merge did with
-them; `deleted` were left without a valid version by a changed contract.
+them; `deleted` were left without a valid version by a changed contract, or are gone from a snapshot. What a
+snapshot brings back counts as updated.
 """
 
 etl_run = Table(

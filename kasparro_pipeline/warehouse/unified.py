@@ -33,7 +33,7 @@ candidate as (
 compared as materialized (
     select c.*, case
         when u.id is null then 'insert'
-        when c.content_hash = u.content_hash and u.deleted_at is null then 'unchanged'
+        when c.content_hash = u.content_hash and (u.deleted_at is null or {stays_deleted}) then 'unchanged'
         when (c.epoch, c.version, c.raw_id) < (u.epoch, u.version, u.raw_id) then 'stale'
         else 'update' end as verdict
     from candidate c left join {unified} u on u.source = %(source)s and u.source_id = c.source_id
@@ -62,7 +62,8 @@ written as (
     select {values}
     from {validated} b cross join lateral {wide} join judged j on j.raw_id = r.raw_id
     where {which} and j.verdict in ('insert', 'update')
-    on conflict (source, source_id) do update set {sets}, deleted_at = null, updated_at = now()
+    on conflict (source, source_id) do update set {sets}, updated_at = now(),
+        deleted_at = case when {stays_deleted} then u.deleted_at end
         where (u.epoch, u.version, u.raw_id) <= (excluded.epoch, excluded.version, excluded.raw_id)
     returning (xmax = 0) as is_new
 )
@@ -88,6 +89,8 @@ def _value(name: str) -> sql.Composable:
     return value
 
 
+# A snapshot alone brings back what one has deleted, but not what was left without a valid version
+_STAYS_DELETED = sql.SQL("(%(of_snapshots)s and u.raw_id > 0)")
 _NARROW = ("raw_id", "source_id", "content_hash", "version", "superseded_by")
 _WIDE = tuple(name for name in ARRAYS if name != "document_id")
 
@@ -100,6 +103,7 @@ def _merging(which: LiteralString) -> sql.Composed:
         unified=sql.Identifier(SCHEMA, "unified_record"),
         narrow=sql.SQL(unpacked("b", *_NARROW)),
         wide=sql.SQL(unpacked("b", *_WIDE)),
+        stays_deleted=_STAYS_DELETED,
         columns=sql.SQL(", ").join(map(sql.Identifier, _COLUMNS)),
         values=sql.SQL(", ").join(map(_value, _COLUMNS)),
         sets=sql.SQL(", ").join(
@@ -134,12 +138,12 @@ with valid as materialized (
     where b.source = %(source)s and b.partition_key = %(partition_key)s and r.superseded_by is null
 ),
 gone as materialized (
-    select u.id, u.source, u.source_id
+    select u.id, u.source, u.source_id, u.deleted_at
     from {document} d
     join {raw} b on b.document_id = d.id
     cross join generate_series(b.first_id, b.first_id + b.records - 1) as r (id)
     join {unified} u on u.raw_id = r.id and u.source = d.source
-    where d.source = %(source)s and d.partition_key = %(partition_key)s and u.deleted_at is null
+    where d.source = %(source)s and d.partition_key = %(partition_key)s
         and not exists (select from valid v where v.raw_id = r.id and v.source_id = u.source_id)
 ),
 newest as (
@@ -154,11 +158,12 @@ restored as (
 ),
 deleted as (
     update {unified} u
-    set deleted_at = now(), updated_at = now(), epoch = 0, version = '-Infinity', raw_id = 0,
-        run_id = %(run_id)s
-    from gone g where u.id = g.id and not exists (select from newest n where n.id = g.id) returning u.id
+    set deleted_at = coalesce(u.deleted_at, now()), updated_at = now(), epoch = 0, version = '-Infinity',
+        raw_id = 0, run_id = %(run_id)s
+    from gone g where u.id = g.id and not exists (select from newest n where n.id = g.id)
+    returning g.deleted_at is null as was_living
 )
-select (select count(*) from restored), (select count(*) from deleted)
+select (select count(*) from restored), (select count(*) from deleted where was_living)
 """).format(
     document=sql.Identifier(SCHEMA, "document"),
     raw=sql.Identifier(SCHEMA, "raw_batch"),
@@ -178,10 +183,12 @@ select (select count(*) from restored), (select count(*) from deleted)
 )
 
 
-def merge_next(connection: Connection, hold: Hold, *, after: int, size: int) -> int | None:
+def merge_next(
+    connection: Connection, hold: Hold, *, after: int, size: int, of_snapshots: bool = False
+) -> int | None:
     """Merge the partition's next batches of validated records behind raw id `after`, and commit that.
 
-    As many as hold `size` records together, and one at least.
+    As many as hold `size` records together, and one at least. `of_snapshots`: what is deleted stays so.
 
     Returns:
         The raw id that is now merged up to, or None if there was nothing left.
@@ -196,7 +203,8 @@ def merge_next(connection: Connection, hold: Hold, *, after: int, size: int) -> 
         if through is None:
             return None
         prepare(connection, records)
-        _merge(connection, hold, _MERGE_RANGE, after=after, through=through)
+        range_ = {"after": after, "through": through, "of_snapshots": of_snapshots}
+        _merge(connection, hold, _MERGE_RANGE, **range_)
         checkpoints.save_unified(connection, hold, through)
     return through
 
@@ -241,7 +249,9 @@ def _waiting(connection: Connection, of_hold: Mapping[str, object]) -> tuple[int
     return row[0], row[1]
 
 
-def merge_given(connection: Connection, hold: Hold, raw_ids: Sequence[int]) -> None:
+def merge_given(
+    connection: Connection, hold: Hold, raw_ids: Sequence[int], *, of_snapshots: bool = False
+) -> None:
     """Merge the validated records of some raw ids of the partition; the checkpoint stays.
 
     For records that were validated late, behind the checkpoint: one transaction with their validation.
@@ -252,7 +262,7 @@ def merge_given(connection: Connection, hold: Hold, raw_ids: Sequence[int]) -> N
         filling.share(connection)
         ledger.require_hold(connection, hold)
         given = {"raw_ids": list(raw_ids), "first": min(raw_ids), "last": max(raw_ids)}
-        _merge(connection, hold, _MERGE_GIVEN, **given)
+        _merge(connection, hold, _MERGE_GIVEN, **given, of_snapshots=of_snapshots)
 
 
 def _merge(connection: Connection, hold: Hold, statement: sql.Composed, **which: object) -> None:

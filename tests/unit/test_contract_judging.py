@@ -92,6 +92,8 @@ PARTS: list[dict[str, Any]] = [
     {},
     {"key": ["id", "n"]},
     {"key": "$document.day"},
+    {"key": "$record_hash"},
+    {"key": ["$document.day", "$record_hash"], "version": {"path": "n", "type": "number"}},
     {"version": {"path": "n", "type": "integer"}},
     {"version": {"path": "$document.day", "type": "date"}},
     {"version": {"path": "published_at", "type": "timestamp"}},

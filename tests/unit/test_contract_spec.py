@@ -99,6 +99,14 @@ def test_a_key_has_at_least_one_path(key: Any) -> None:
     assert refused(key=key)
 
 
+def test_the_record_hash_is_for_the_key_alone() -> None:
+    assert contract(key="$record_hash").key_paths == ("$record_hash",)
+    assert contract(key=["$document.file", "$record_hash"]).key_paths == ("$document.file", "$record_hash")
+    said = "`$record_hash` is for `key` alone, which becomes `source_id`"
+    assert f"fields.title: {said}" in refused(fields={"title": {"path": "$record_hash"}})
+    assert f"version: {said}" in refused(version={"path": "$record_hash", "type": "integer"})
+
+
 def test_a_contract_promises_at_least_one_field() -> None:
     assert refused(fields={})
 

@@ -10,6 +10,7 @@ from kasparro_pipeline.components.checks.check import Check
 from kasparro_pipeline.components.checks.drift import schema_drift
 from kasparro_pipeline.components.checks.layers import orphans_between_layers
 from kasparro_pipeline.components.checks.outcomes import every_record_accounted, unique_source_id
+from kasparro_pipeline.components.checks.snapshots import snapshot_deletions
 from kasparro_pipeline.components.checks.statistics import (
     null_rate,
     rejected_share,
@@ -25,5 +26,6 @@ def checks_of(source: Source) -> list[Check]:
         *(schema_drift, volume_anomaly),
         *(every_record_accounted, unique_source_id, rejected_share, null_rate, value_distribution),
         orphans_between_layers,
+        *((snapshot_deletions,) if source.snapshots else ()),
     )
     return [made(source) for made in checks]
