@@ -281,6 +281,15 @@ def test_a_broken_feed_gives_its_entries_to_the_byte_and_the_reason(fault: str) 
         feed.entries(body, WHERE, lenient=False)
 
 
+def test_a_prefix_that_is_not_declared_is_told_and_costs_no_entry() -> None:
+    item = "<item><guid>1</guid><title>a</title><media:x/></item>"
+    body = f"<rss><channel>{item}{C}</channel></rss>".encode()
+    found = feed.entries(body, WHERE, lenient=False)
+    assert [one["title"] for one in values(found)] == ["a", "c"]
+    assert found.problem == "its namespaces are not well-formed: unbound prefix, line 1, column 51"
+    require_exact(found, body)
+
+
 def test_an_entry_that_the_body_ends_in_is_left_out_and_told() -> None:
     body = "<rss><channel><item><title>a</title></item><item><link>https://a.example/lo"
     found = feed.entries(body.encode(), WHERE)
