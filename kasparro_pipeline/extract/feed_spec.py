@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 from kasparro_pipeline.contract.spec import StrictModel
 from kasparro_pipeline.extract.opml import Subscription
 
-FeedUrl = Annotated[str, Field(pattern=r"^https?://[^/\s]+")]
+FeedUrl = Annotated[str, Field(pattern=r"^https?://[^/\s?#@]+([/?#]\S*)?$")]
+"""An address without user name and password: it is shown wherever the feed is."""
 
 
 class FeedAddress(StrictModel):
@@ -43,6 +44,8 @@ class FeedRequests(StrictModel):
     def _names_a_feed(self) -> Self:
         if self.url is None and not self.feeds and self.opml is None:
             raise ValueError("no feed is named: give `url`, `feeds` or `opml`")
+        if self.opml_is_address and "@" in (self.opml or "").split("/")[2]:
+            raise ValueError("the address of the `opml` holds a user name or password")
         return self
 
     @property

@@ -55,13 +55,17 @@ def cut(given: FeedText) -> CutFeed:
     try:
         cutter.run()
     except expat.ExpatError as error:
-        place = f"line {error.lineno}, column {error.offset + 1}"
-        problem = expat.errors.messages.get(error.code, str(error))
-        raise NotWellFormedError(f"not well-formed XML: {problem}, {place}") from error
+        raise NotWellFormedError(f"not well-formed XML: {_told(error)}") from error
     found = cutter.found
-    found.encoding, found.problem = given.encoding, given.problem
+    found.encoding = given.encoding
+    found.problem = "; ".join(filter(None, (given.problem, cutter.fault_of_names()))) or None
     found.payloads = _in_own_bytes(found.payloads, given)
     return found
+
+
+def _told(error: expat.ExpatError) -> str:
+    place = f"line {error.lineno}, column {error.offset + 1}"
+    return f"{expat.errors.messages.get(error.code, str(error))}, {place}"
 
 
 def _in_own_bytes(payloads: list[bytes], given: FeedText) -> list[bytes]:
@@ -97,6 +101,14 @@ class _Cutter:
         parser.Parse(self._body, True)
         if not self.found.payloads:
             self.found.before = self._body.decode("utf-8", "surrogatepass")
+
+    def fault_of_names(self) -> str | None:
+        """What is wrong with the namespaces of a body that is well-formed: a prefix that is not declared."""
+        try:
+            expat.ParserCreate("utf-8", " ").Parse(self._body, True)
+        except expat.ExpatError as error:
+            return f"its namespaces are not well-formed: {_told(error)}"
+        return None
 
     def _entity(self, name: str, *_rest: object) -> None:
         raise RefusedError(f"the feed declares the entity `{name}`; entity declarations are refused")

@@ -86,6 +86,7 @@ class _Reader:
         label = told.get("title") or told.get("text") or ""
         address = told.get("xmlurl", "")
         if name.lower() == "outline" and address.lower().startswith(WEB):
+            self._require_no_secret(address, label)
             category = told.get("category") or "/".join(filter(None, self._path)) or None
             self.found.setdefault(address, Subscription(address, label or None, category))
             if len(self.found) > MAX_FEEDS:
@@ -95,3 +96,8 @@ class _Reader:
 
     def _end(self, _name: str) -> None:
         self._path.pop()
+
+    @staticmethod
+    def _require_no_secret(address: str, label: str) -> None:
+        if "@" in re.split(r"[/?#]", address.partition("://")[2], maxsplit=1)[0]:
+            raise RefusedError(f"the address of the feed `{label}` holds a user name or password")

@@ -313,7 +313,17 @@ def test_a_list_at_an_address_is_asked_conditionally_and_kept_while_it_is_away(
     assert titles(pipeline) == ["1 a", "1 b"]  # a feed that is dropped takes no record with it
 
 
-@pytest.mark.parametrize("attributes", [{}, {"feeds": []}, {"url": "ftp://x"}, {"longest_pause": "P2D"}])
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"feeds": []},
+        {"url": "ftp://x"},
+        {"url": "https://me:secret@x/"},
+        {"opml": "https://me:secret@x/"},
+        {"longest_pause": "P2D"},
+    ],
+)
 def test_a_spec_without_a_feed_or_with_a_wrong_one_is_refused(attributes: dict[str, Any]) -> None:
     named = {"url": "https://a.example"} if "longest_pause" in attributes else {}
     with pytest.raises(ValidationError):

@@ -183,6 +183,14 @@ def test_an_encoding_that_is_declared_is_read_and_kept_to_the_byte(encoding: str
     assert found.problem is None
 
 
+def test_an_entry_in_bytes_that_its_encoding_writes_in_another_way_is_kept_to_the_byte() -> None:
+    item = b"<item><title>\x87\x90</title></item>"  # read as U+2252, which is written as 0x81E0
+    head = b'<?xml version="1.0" encoding="shift_jis"?><rss version="2.0"><channel>'
+    found = feed.entries(head + item + b"</channel></rss>", WHERE)
+    assert [record.payload for record in found.records] == [item]
+    assert values(found)[0]["title"] == "\u2252"
+
+
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
 @pytest.mark.parametrize("mark", [True, False])
 @pytest.mark.parametrize("name", ["RSS 2.0", "JSON Feed 1.1"])
@@ -273,6 +281,15 @@ def test_a_broken_feed_gives_its_entries_to_the_byte_and_the_reason(fault: str) 
         feed.entries(body, WHERE, lenient=False)
 
 
+def test_a_prefix_that_is_not_declared_is_told_and_costs_no_entry() -> None:
+    item = "<item><guid>1</guid><title>a</title><media:x/></item>"
+    body = f"<rss><channel>{item}{C}</channel></rss>".encode()
+    found = feed.entries(body, WHERE, lenient=False)
+    assert [one["title"] for one in values(found)] == ["a", "c"]
+    assert found.problem == "its namespaces are not well-formed: unbound prefix, line 1, column 51"
+    require_exact(found, body)
+
+
 def test_an_entry_that_the_body_ends_in_is_left_out_and_told() -> None:
     body = "<rss><channel><item><title>a</title></item><item><link>https://a.example/lo"
     found = feed.entries(body.encode(), WHERE)
@@ -286,10 +303,24 @@ def test_a_broken_feed_without_a_whole_entry_is_an_error_with_the_reason() -> No
 
 
 @pytest.mark.parametrize(
-    "body", ["<html><item></html>", "<html>&nbsp;<entry></entry>", "no markup", "<", "<<rss>"]
+    "body",
+    [
+        "<?xml?xml ?><html><item></item></html>",
+        "<html><item></html>",
+        "<html>&nbsp;<entry></entry>",
+        "no markup",
+        "<",
+        "<<rss>",
+    ],
 )
 def test_what_is_no_feed_is_refused_however_broken(body: str) -> None:
     with pytest.raises(PermanentUpstreamError, match="no RSS or Atom feed"):
+        feed.entries(body.encode(), WHERE)
+
+
+def test_a_broken_feed_that_declares_entities_is_refused_too() -> None:
+    body = '<?xml?xml ?><!DOCTYPE x [<!ENTITY a "b">]><rss><channel><item>&a;</item></channel></rss>'
+    with pytest.raises(PermanentUpstreamError, match="entity declarations are refused"):
         feed.entries(body.encode(), WHERE)
 
 

@@ -69,6 +69,13 @@ def test_what_is_no_list_is_refused_with_the_reason(body: bytes, said: str) -> N
     assert refused.value.location == WHERE
 
 
+def test_an_address_with_a_password_is_refused_without_telling_it() -> None:
+    with pytest.raises(PermanentUpstreamError, match="the feed `a` holds a user name") as refused:
+        listed("<outline text='a' xmlUrl='https://me:s3cret@a.example/x'/>")
+    assert "s3cret" not in str(refused.value)
+    assert listed("<outline text='a' xmlUrl='https://a.example/@me'/>")
+
+
 @pytest.mark.parametrize("depth", [opml.MAX_DEPTH + 1, 200_000])
 def test_outlines_nested_without_end_are_refused_fast(depth: int) -> None:
     started = time.monotonic()

@@ -52,4 +52,5 @@ def feed_source(url: str) -> dict[str, Any]:
         "url": {"path": "link"},
         "published_at": {"path": "published"},
     }
-    return {"url": url, "http": HERE, "kind": "article", "key": "id", "fields": fields}
+    ignore = ["id_rule", "summary_text"]
+    return {"url": url, "http": HERE, "kind": "article", "key": "id", "fields": fields, "ignore": ignore}
