@@ -107,6 +107,8 @@ def test_types_and_shared_columns_are_found() -> None:
             "mixed": number or "a",
             "nothing": None,
             "deep": {"er": 1},
+            "high_24h": 5,
+            "market_cap": 10,
         }
         for number in range(3)
     ]
@@ -122,6 +124,8 @@ def test_types_and_shared_columns_are_found() -> None:
         "day": {"path": "day", "type": "string"},
         "mixed": {"type": "json"},
         "deep_er": {"path": "deep.er", "type": "integer"},
+        "high_24h": {"type": "integer"},
+        "market_cap": {"type": "number"},
     }
     assert inferred.ignore == ["nothing"]
     assert inferred.seen["title"] == "in 3 of 3 records"
@@ -152,6 +156,7 @@ def test_records_that_are_nothing_but_their_key_have_a_contract() -> None:
         ([{"name": "a", "thing_id": 5}, {"name": "b", "thing_id": 6}], ("thing_id",)),
         ([{"name": "a", "meta": {"id": 5}}, {"name": "a", "meta": {"id": 6}}], ("meta.id",)),
         ([{"at": "2026-01-01", "who": "a"}, {"at": "2026-01-02", "who": "b"}], ("who",)),
+        ([{"open": 5, "at": "2026-01-01", "sold": 7}, {"open": 5, "at": "2026-01-02", "sold": 8}], ("at",)),
         ([{"day": "a", "coin": "x"}, {"day": "a", "coin": "y"}, {"day": "b", "coin": "x"}], ("day", "coin")),
         ([{"id": 1, "n": 1}, {"id": 1, "n": 1}, {"id": 2, "n": 1}], ("id",)),  # a page that overlaps
     ],
