@@ -99,7 +99,7 @@ def cut(body: bytes, path: str, location: str) -> CutDocument:
         mark, encoding = mark_and_encoding(body)
         text = body[len(mark) :].decode(encoding)
         start = _find(text, keys)
-        named, end = _named(text, start) if of_object else ([], start)
+        named, end = _named(text, start, encoding) if of_object else ([], start)
         items, end = ([], end) if of_object else _items(text, start)
         _require_end(text, end, keys)
     except RecursionError as error:
@@ -114,10 +114,7 @@ def cut(body: bytes, path: str, location: str) -> CutDocument:
             f"the body is not JSON: {error}; it begins with {shown!r}", location
         ) from error
     if of_object:
-        found = [
-            RawRecord(position, f'{{"key":{key},"value":{text[begin:after]}}}'.encode(encoding), value)
-            for position, (key, begin, after, value) in enumerate(named)
-        ]
+        found = named
     elif encoding == "utf-8" and text.isascii():
         # characters are bytes: the payloads are slices of the body itself
         offset = len(mark)
@@ -273,20 +270,20 @@ def _scan(text: str, start: int, scan_once: _Scan) -> tuple[list[tuple[int, int,
     return items, index
 
 
-def _named(text: str, start: int) -> tuple[list[tuple[str, int, int, Any]], int]:
-    """Name, as JSON, begin, end and record of each member, and the index of the brace behind them."""
+def _named(text: str, start: int, encoding: str) -> tuple[list[RawRecord], int]:
+    """The record of each member, and the index of the brace behind them."""
     if text[start : start + 1] != "{":
         _DECODER.raw_decode(text, start)
         raise _NotAListError("there is no object")
-    found = []
-    index = _skip(text, start + 1)
-    while text[index : index + 1] != "}":
-        begin, (name, index) = index, _name(text, index)
-        key = text[begin:index].rstrip(_WHITESPACE).removesuffix(":").rstrip(_WHITESPACE)
+    found: list[RawRecord] = []
+    begin = _skip(text, start + 1)
+    while text[begin : begin + 1] != "}":
+        name, index = _name(text, begin)
         value, end = _DECODER.raw_decode(text, index)
-        found.append((key, index, end, {"key": name, "value": value}))
-        index = _after_comma(text, end, "}")
-    return found, index
+        member = f'{{"key":{text[begin:index].rstrip(_WHITESPACE + ":")},"value":{text[index:end]}}}'
+        found.append(RawRecord(len(found), member.encode(encoding), {"key": name, "value": value}))
+        begin = _after_comma(text, end, "}")
+    return found, begin
 
 
 def _require_end(text: str, index: int, keys: list[str]) -> None:

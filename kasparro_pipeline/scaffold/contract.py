@@ -4,6 +4,7 @@ Types, names and drift are the contract room's; here shared columns are chosen, 
 breaks is loosened until no record of it is rejected.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ from kasparro_pipeline.contract import drift, inference, proposal
 from kasparro_pipeline.contract.field_spec import COLUMN_TYPES
 from kasparro_pipeline.contract.observed import Field
 from kasparro_pipeline.contract.profile import Profile
-from kasparro_pipeline.contract.spec import Contract
+from kasparro_pipeline.contract.spec import RESERVED_NAMES, Contract
 from kasparro_pipeline.contract.validation import Reason, Rejected, compile_validator
 
 SHARED: dict[str, tuple[str, ...]] = {
@@ -22,7 +23,7 @@ SHARED: dict[str, tuple[str, ...]] = {
     "category": ("category",),
     "author": ("author", "author.name", "creator", "user.login"),
     "tags": ("tags", "labels", "keywords", "categories"),
-    "amount": ("amount", "price"),
+    "amount": ("amount", "price", "current_price", "last_price"),
     "currency": ("currency", "currency_code"),
     "published_at": (
         "published_at",
@@ -51,8 +52,16 @@ MOMENTS = (
 """How the names of moments end: integers of such a name that look like seconds since 1970 are that."""
 CHANGES = ("updated", "modified", "changed", "lastupdate", "lastedit")
 """What the names of a record's last change hold."""
+MEASURES = {
+    "amount", "balance", "cap", "change", "cost", "fee", "percent", "percentage", "price", "rate", "score",
+    "supply", "value", "volume", "weight",
+}  # fmt: skip
+"""Words in the names of numbers that may be whole in a sample, and are no counts."""
+COUNTS = {"count", "id", "number", "rank"}
 PLACEHOLDER = "record_key"
 """The field of records that hold nothing but their key."""
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_WORDS = re.compile(r"[a-z]+")
 
 
 @dataclass(slots=True)
@@ -107,8 +116,8 @@ def _take_up(inferred: Inferred, kind: str, key: Sequence[str], profile: Profile
     added.sort(key=lambda one: order.get(one.field, order.get(one.field.partition(".")[0], len(order))))
     proposed = proposal.propose(contract, profile, added)
     for name, spec in proposed.fields.items():
-        if spec is not None and spec.get("path", name):
-            inferred.fields[name] = _as_moment(name, spec, profile)
+        if spec is not None:
+            _add(inferred, name, spec, proposed.fields, profile)
     inferred.ignore = proposed.ignore
     inferred.left = proposed.left
 
@@ -145,9 +154,30 @@ def _as_column(column: str, came: Field, *, text_only: bool) -> dict[str, Any] |
     return {} if kind == wanted else None
 
 
-def _as_moment(name: str, spec: dict[str, Any], profile: Profile) -> dict[str, Any]:
-    """Integers that count seconds, where the name says that they do."""
+def _add(
+    inferred: Inferred, name: str, spec: dict[str, Any], proposed: Mapping[str, Any], profile: Profile
+) -> None:
+    """Take up a proposed field, under the upstream's own name if it can be one."""
     path = spec.get("path", name)
+    if not path:
+        return  # no contract can name what has an empty name
+    own = "_".join(part.lower() if part.isupper() else part for part in path.split("."))
+    taken = own in RESERVED_NAMES or own in COLUMN_TYPES or own in proposed or own in inferred.fields
+    shown = name if taken or not _NAME.fullmatch(own) else own
+    written = {"path": path} if shown != path else {}
+    rest = {key: value for key, value in spec.items() if key != "path"}
+    inferred.fields[shown] = written | _as_moment(path, _as_measure(path, rest), profile)
+
+
+def _as_measure(path: str, spec: dict[str, Any]) -> dict[str, Any]:
+    """A price that was whole in the whole sample will not stay so."""
+    words = _WORDS.findall(path.lower())
+    is_measure = words and words[-1] not in COUNTS and MEASURES & set(words)
+    return spec | {"type": "number"} if spec.get("type") == "integer" and is_measure else spec
+
+
+def _as_moment(path: str, spec: dict[str, Any], profile: Profile) -> dict[str, Any]:
+    """Integers that count seconds, where the name says that they do."""
     if spec.get("type") != "integer" or not path.endswith(MOMENTS):
         return spec
     came = profile.root.came_at(path)

@@ -108,9 +108,16 @@ def _rank(path: str, kind: str, records: Sequence[Any]) -> int:
         elif name in DESCRIBING:
             rank = A_NUMBER + 1 + DESCRIBING.index(name)
         else:
-            # of what happens at times, several may happen at one
-            rank = OTHERS + looks.startswith(("timestamp", "date", "number", "integer/unix"))
+            rank = OTHERS + _weakness(looks)
     return rank + DEEPER * len(above)
+
+
+def _weakness(looks: str) -> int:
+    """Of several things that are unique: a text is one for good, a moment may come twice, a measure will."""
+    kind, written = formats.split(looks)
+    if kind in {"timestamp", "date"} or written in {"unix", "unix_ms", "rfc822"}:
+        return 1
+    return 2 if kind in {"integer", "number"} else 0
 
 
 def _look(value: object) -> str:

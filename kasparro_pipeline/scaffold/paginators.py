@@ -116,15 +116,15 @@ def _counted(signs: Signs, told: _Told) -> Iterator[Candidate]:
     more = {"total_path": told.total} if told.total else {"has_more_path": told.more} if told.more else {}
     why = f"`{told.total or told.more}` tells how many there are" if more else "the answer names no next page"
     pages = {"total_pages_path": told.total_pages} if told.total_pages else more
-    for param in (name for name in PAGE_PARAMS if name in signs.params):
-        first = int(signs.params[param]) if signs.params[param].isdigit() else 1
-        spec = _page(param, first) | pages
+    counted = {name: int(value) for name, value in signs.params.items() if value.isdecimal()}
+    for param in (name for name in PAGE_PARAMS if name in counted):
+        spec = _page(param, counted[param]) | pages
         yield Candidate(spec, f"`{param}` is in the address", (param,))
-    sized = next((name for name in LIMIT_PARAMS if signs.params.get(name, "").isdigit()), None)
-    limit = {"limit": int(signs.params[sized]), "limit_param": sized} if sized else {}
+    sized = next((name for name in LIMIT_PARAMS if counted.get(name)), None)
+    limit = {"limit": counted[sized], "limit_param": sized} if sized else {}
     replaced = (sized,) if sized else ()
     limit = limit or {"limit": max(signs.count, 1), "limit_param": None}
-    for param in (name for name in OFFSET_PARAMS if name in signs.params):
+    for param in (name for name in OFFSET_PARAMS if name in counted):
         spec = _offset(param) | limit | more
         yield Candidate(spec, f"`{param}` is in the address", (param, *replaced))
     if told.ended or told.no_cursor or signs.count < FEWEST:

@@ -18,6 +18,7 @@ from kasparro_pipeline.stack.contract import file_of
 from kasparro_pipeline.stack.errors import StackError
 from kasparro_pipeline.stack.settings import StackSettings
 
+INTERRUPTED = 130
 SHOWN = 20
 """Records, and rejected records, that a table shows."""
 CELL = 32
@@ -39,7 +40,11 @@ def run(settings: StackSettings, chosen: Namespace) -> int:
         source_list.run(settings, _described(settings), as_json=chosen.json)
         return 0
     file_of(chosen.source)
-    told = _process(settings, "trial", chosen.source, "--records", str(chosen.records))
+    try:
+        told = _process(settings, "trial", chosen.source, "--records", str(chosen.records))
+    except KeyboardInterrupt:
+        say("Interrupted; nothing was written.")
+        return INTERRUPTED
     if chosen.json:
         say(told.strip())
     else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -13,12 +15,17 @@ from pydantic import ValidationError
 
 from kasparro_pipeline.contract.spec import Contract
 from kasparro_pipeline.contract.validation import Validated, compile_validator
+from kasparro_pipeline.scaffold import csv_file
 from kasparro_pipeline.scaffold.contract import Inferred, infer
 from kasparro_pipeline.scaffold.defs_text import begun, flow
+from kasparro_pipeline.scaffold.errors import ScaffoldError
 from kasparro_pipeline.scaffold.keys import find_key
 from kasparro_pipeline.scaffold.paginators import Signs, candidates
-from kasparro_pipeline.scaffold.params import RestParams
+from kasparro_pipeline.scaffold.params import CsvParams, RestParams
 from kasparro_pipeline.scaffold.record_lists import RecordList, empty_lists, record_lists
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TEXTS = st.one_of(
     st.text(max_size=30),
@@ -107,6 +114,8 @@ def test_types_and_shared_columns_are_found() -> None:
             "mixed": number or "a",
             "nothing": None,
             "deep": {"er": 1},
+            "high_24h": 5,
+            "market_cap": 10,
         }
         for number in range(3)
     ]
@@ -122,6 +131,8 @@ def test_types_and_shared_columns_are_found() -> None:
         "day": {"path": "day", "type": "string"},
         "mixed": {"type": "json"},
         "deep_er": {"path": "deep.er", "type": "integer"},
+        "high_24h": {"type": "integer"},
+        "market_cap": {"type": "number"},
     }
     assert inferred.ignore == ["nothing"]
     assert inferred.seen["title"] == "in 3 of 3 records"
@@ -152,6 +163,7 @@ def test_records_that_are_nothing_but_their_key_have_a_contract() -> None:
         ([{"name": "a", "thing_id": 5}, {"name": "b", "thing_id": 6}], ("thing_id",)),
         ([{"name": "a", "meta": {"id": 5}}, {"name": "a", "meta": {"id": 6}}], ("meta.id",)),
         ([{"at": "2026-01-01", "who": "a"}, {"at": "2026-01-02", "who": "b"}], ("who",)),
+        ([{"open": 5, "at": "2026-01-01", "sold": 7}, {"open": 5, "at": "2026-01-02", "sold": 8}], ("at",)),
         ([{"day": "a", "coin": "x"}, {"day": "a", "coin": "y"}, {"day": "b", "coin": "x"}], ("day", "coin")),
         ([{"id": 1, "n": 1}, {"id": 1, "n": 1}, {"id": 2, "n": 1}], ("id",)),  # a page that overlaps
     ],
@@ -255,6 +267,49 @@ def test_a_list_whose_last_record_names_the_next_page_is_tried_by_it() -> None:
         "has_more_path": "has_more",
     }
     assert expected in found
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (b"id,name\n1,a\n2,b\n", {}),
+        (b"id;name\n1;a,b\n2;b,c\n", {"delimiter": ";"}),
+        (b"id\tname\n1\ta\n2\tb\n", {"delimiter": "\t"}),
+        (b'id|name\n1|"a|b"\n2|b\n', {"delimiter": "|"}),
+        (b"id\n1\n2\n", {}),
+        (b"\xef\xbb\xbfid,name\n1,\xc3\xa9\n", {}),
+        ("id,name\n1,é\n".encode(), {}),
+        ("id,name\n1,é\n".encode("latin-1"), {"encoding": "latin-1"}),
+        ("id,name\n1,€\n".encode("cp1252"), {"encoding": "cp1252"}),
+        ("id;name\n1;é\n".encode("utf-16"), {"delimiter": ";"}),
+    ],
+)
+def test_encoding_and_delimiter_of_a_file_are_found(
+    tmp_path: Path, body: bytes, found: dict[str, str]
+) -> None:
+    file = tmp_path / "a.csv"
+    file.write_bytes(body)
+    os.utime(file, (0, 0))
+
+    text = csv_file.make(CsvParams(files="*.csv"), "files", "row", tmp_path, date(2026, 11, 21))
+
+    attributes = yaml.safe_load(text)["attributes"]
+    assert {name: attributes[name] for name in ("delimiter", "encoding") if name in attributes} == found
+    assert attributes["key"] == "id"
+    assert attributes["files"] == "*.csv"
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [(b"", "is empty"), (b"id,name\n", "has no row below its header"), (b"a,a\n1,2\n", "come twice")],
+)
+def test_a_file_that_makes_no_source_is_an_error(tmp_path: Path, body: bytes, told: str) -> None:
+    file = tmp_path / "a.csv"
+    file.write_bytes(body)
+    os.utime(file, (0, 0))
+
+    with pytest.raises(ScaffoldError, match=told):
+        csv_file.make(CsvParams(files="*.csv"), "files", "row", tmp_path, date(2026, 11, 21))
 
 
 @pytest.mark.parametrize(
