@@ -81,18 +81,20 @@ def records(body: bytes, path: str, location: str) -> tuple[dict[str, str], list
     return document.layout, document.records
 
 
-def cut(body: bytes, path: str, location: str) -> CutDocument:
+def cut(body: bytes, path: str, location: str, *, one_record: bool = False) -> CutDocument:
     """A document's records are the items of the list at `path` (dots; empty: the root).
 
+    With `one_record`, the object at `path` is the only one.
+
     Raises:
-        PermanentUpstreamError: not JSON to its last byte (with the place), or no list at `path`.
+        PermanentUpstreamError: not JSON to its last byte (with the place), or no list (object) at `path`.
     """
     keys = [part for part in path.split(".") if part]
     try:
         mark, encoding = mark_and_encoding(body)
         text = body[len(mark) :].decode(encoding)
         start = _find(text, keys)
-        items, end = _items(text, start)
+        items, end = _object(text, start) if one_record else _items(text, start)
         _require_end(text, end, keys)
     except RecursionError as error:
         raise PermanentUpstreamError(TOO_DEEP, location) from error
@@ -244,6 +246,14 @@ def _items(text: str, start: int) -> tuple[list[tuple[int, int, Any]], int]:
     except (ValueError, ArithmeticError):
         # a number that the fast one cannot hold, or bad JSON: the other one knows, and says where
         return _scan(text, start, _SCAN)
+
+
+def _object(text: str, start: int) -> tuple[list[tuple[int, int, Any]], int]:
+    """The same for an object that is the only item: the brace at its end is the index."""
+    value, end = _DECODER.raw_decode(text, start)
+    if not isinstance(value, dict):
+        raise _NotAListError("there is no object")
+    return [(start, end, value)], end - 1
 
 
 def _scan(text: str, start: int, scan_once: _Scan) -> tuple[list[tuple[int, int, Any]], int]:

@@ -76,6 +76,8 @@ class RestRequests(StrictModel):
     """What answers mean whose status does not tell it."""
     records: str = ""
     """Where the list of records is in an answer: keys joined by dots. Default: the answer is the list."""
+    one_record: bool = False
+    """Whether what `records` leads to is one record, an object, instead of a list: `/coins/{parent.id}`."""
     paginator: Paging = SinglePage()
     """How a list goes on."""
     explode: Explode | None = None
@@ -102,6 +104,8 @@ class RestRequests(StrictModel):
     def _asks_in_one_way(self) -> "RestRequests":
         if self.date_window and self.incremental:
             raise ValueError("`date_window` and `incremental` are two ways to ask for what is new; give one")
+        if self.one_record and not isinstance(self.paginator, SinglePage):
+            raise ValueError("an answer of `one_record` has no pages: leave out the `paginator`")
         if self.for_each and self.parent:
             raise ValueError("`for_each` and `parent` both say what the requests are repeated for; give one")
         return self
