@@ -83,11 +83,12 @@ def records(body: bytes, path: str, location: str) -> tuple[dict[str, str], list
     return document.layout, document.records
 
 
-def cut(body: bytes, path: str, location: str) -> CutDocument:
+def cut(body: bytes, path: str, location: str, *, one_record: bool = False) -> CutDocument:
     """A document's records are the items of the list at `path` (dots; empty: the root).
 
     A path that ends with `*` leads to an object: each of its members becomes a record,
-    `{"key": …, "value": …}`. Both are as received; what is put around them is new.
+    `{"key": …, "value": …}`. Both are as received; what is put around them is new. With `one_record`, the
+    object at `path` is the only one.
 
     Raises:
         PermanentUpstreamError: not JSON to its last byte (with the place), or no list, or object, at `path`.
@@ -99,8 +100,11 @@ def cut(body: bytes, path: str, location: str) -> CutDocument:
         mark, encoding = mark_and_encoding(body)
         text = body[len(mark) :].decode(encoding)
         start = _find(text, keys)
-        named, end = _named(text, start, encoding) if of_object else ([], start)
-        items, end = ([], end) if of_object else _items(text, start)
+        if of_object:
+            found, end = _named(text, start, encoding)
+        else:
+            items, end = _object(text, start) if one_record else _items(text, start)
+            found = _as_received(body, text, items, len(mark), encoding)
         _require_end(text, end, keys)
     except RecursionError as error:
         raise PermanentUpstreamError(TOO_DEEP, location) from error
@@ -113,22 +117,24 @@ def cut(body: bytes, path: str, location: str) -> CutDocument:
         raise PermanentUpstreamError(
             f"the body is not JSON: {error}; it begins with {shown!r}", location
         ) from error
-    if of_object:
-        found = named
-    elif encoding == "utf-8" and text.isascii():
+    layout = {"format": "json", "encoding": encoding}
+    return CutDocument(layout, found, f"{text[:start]}[]{text[end + 1 :]}")
+
+
+def _as_received(
+    body: bytes, text: str, items: list[tuple[int, int, Any]], offset: int, encoding: str
+) -> list[RawRecord]:
+    """The records of a body whose text begins at `offset`: their bytes are those of the body."""
+    if encoding == "utf-8" and text.isascii():
         # characters are bytes: the payloads are slices of the body itself
-        offset = len(mark)
-        found = [
+        return [
             RawRecord(position, body[offset + begin : offset + after], value)
             for position, (begin, after, value) in enumerate(items)
         ]
-    else:
-        found = [
-            RawRecord(position, text[begin:after].encode(encoding), value)
-            for position, (begin, after, value) in enumerate(items)
-        ]
-    layout = {"format": "json", "encoding": encoding}
-    return CutDocument(layout, found, f"{text[:start]}[]{text[end + 1 :]}")
+    return [
+        RawRecord(position, text[begin:after].encode(encoding), value)
+        for position, (begin, after, value) in enumerate(items)
+    ]
 
 
 def read(payload: bytes, layout: Mapping[str, str]) -> object:
@@ -254,6 +260,14 @@ def _items(text: str, start: int) -> tuple[list[tuple[int, int, Any]], int]:
     except (ValueError, ArithmeticError):
         # a number that the fast one cannot hold, or bad JSON: the other one knows, and says where
         return _scan(text, start, _SCAN)
+
+
+def _object(text: str, start: int) -> tuple[list[tuple[int, int, Any]], int]:
+    """The same for an object that is the only item: the brace at its end is the index."""
+    value, end = _DECODER.raw_decode(text, start)
+    if not isinstance(value, dict):
+        raise _NotAListError("there is no object")
+    return [(start, end, value)], end - 1
 
 
 def _scan(text: str, start: int, scan_once: _Scan) -> tuple[list[tuple[int, int, Any]], int]:

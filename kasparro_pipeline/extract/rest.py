@@ -173,7 +173,8 @@ class RestExtraction:
             headers = known.headers if known else response.headers
             read = Read(Answer(response.url, headers, count, None, None), None, known)
         else:
-            cut = json_records.cut(response.body, self._spec.records, response.url)
+            spec = self._spec
+            cut = json_records.cut(response.body, spec.records, response.url, one_record=spec.one_record)
             last = cut.records[-1].value if cut.records else None
             answer = Answer(response.url, response.headers, len(cut.records), last, cut.around)
             read = Read(answer, cut, None)
@@ -223,7 +224,8 @@ class RestExtraction:
     def _cut_as(self) -> dict[str, Any]:
         """How an answer is cut into records: part of what tells documents apart."""
         explode = self._spec.explode.model_dump(mode="json") if self._spec.explode else None
-        return {"records": self._spec.records} | ({"explode": explode} if explode else {})
+        one = {"one_record": True} if self._spec.one_record else {}
+        return {"records": self._spec.records} | one | ({"explode": explode} if explode else {})
 
     def _document(self, response: Response, body: bytes, layout: dict[str, Any], item: Item) -> Document:
         return Document(

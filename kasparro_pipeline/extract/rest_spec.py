@@ -11,6 +11,7 @@ from kasparro_pipeline.extract.counted_pages import Offset, PageNumber
 from kasparro_pipeline.extract.cursor_values import Incremental
 from kasparro_pipeline.extract.error_rules import ErrorRule
 from kasparro_pipeline.extract.exploded import Explode
+from kasparro_pipeline.extract.json_records import MEMBERS
 from kasparro_pipeline.extract.linked_pages import Cursor, LinkHeader, NextUrl
 from kasparro_pipeline.extract.paging import SinglePage
 
@@ -77,6 +78,8 @@ class RestRequests(StrictModel):
     records: str = ""
     """Where the list of records is in an answer: keys joined by dots. Default: the answer is the list. With
     `*` at the end the records are the members of an object, each as `{"key": …, "value": …}`."""
+    one_record: bool = False
+    """Whether what `records` leads to is one record, an object, instead of a list: `/coins/{parent.id}`."""
     paginator: Paging = SinglePage()
     """How a list goes on."""
     explode: Explode | None = None
@@ -103,6 +106,10 @@ class RestRequests(StrictModel):
     def _asks_in_one_way(self) -> "RestRequests":
         if self.date_window and self.incremental:
             raise ValueError("`date_window` and `incremental` are two ways to ask for what is new; give one")
+        if self.one_record and not isinstance(self.paginator, SinglePage):
+            raise ValueError("an answer of `one_record` has no pages: leave out the `paginator`")
+        if self.one_record and self.records.split(".")[-1] == MEMBERS:
+            raise ValueError("`records` that ends with `*` has many records: leave out `one_record`")
         if self.for_each and self.parent:
             raise ValueError("`for_each` and `parent` both say what the requests are repeated for; give one")
         return self

@@ -178,6 +178,29 @@ def test_a_whole_number_of_any_length_is_read_exactly(text: str) -> None:
     assert Decimal(record.value) == Decimal(text)
 
 
+@settings(max_examples=100)
+@given(document(), st.sampled_from(["utf-8", "utf-16-le"]))
+def test_one_record_is_the_object_to_the_byte(made: tuple[str, str, list[str]], encoding: str) -> None:
+    text, path, _ = made
+    one = '{"a": 1.10, "a": ' + text.strip() + " }"
+    whole = f' {{"x": {{}}, "{path or "o"}": {one}}} ' if "." not in path else one
+    way = (path or "o") if "." not in path else ""
+
+    cut = json_records.cut(encoded(whole, encoding), way, WHERE, one_record=True)
+
+    (record,) = cut.records
+    assert record.payload.decode(cut.layout["encoding"]) == one
+    assert records.read(record.payload, cut.layout) == record.value
+    assert json.loads(one, parse_float=Decimal) == record.value
+    assert cut.around() == ({"x": {}, way: []} if way else [])
+
+
+@pytest.mark.parametrize("body", [b"[]", b"[{}]", b"1", b'"x"', b"null", b"{", b"{} {}", b'{"a":1},', b""])
+def test_what_is_no_object_to_the_end_is_not_one_record(body: bytes) -> None:
+    with pytest.raises(PermanentUpstreamError, match=r"there is no object|the body is not JSON"):
+        json_records.cut(body, "", WHERE, one_record=True)
+
+
 def test_a_stored_record_that_is_no_json_is_unreadable() -> None:
     for payload in (b"", b"{", b"[1] 2", b"\xff", b"[" * 200_000 + b"]" * 200_000):
         with pytest.raises(UnreadableRecordError) as unreadable:

@@ -144,6 +144,35 @@ def test_fault_41_at_the_depth_where_reading_ends_an_answer_is_taken_or_refused_
     assert outcomes == {"taken", f"the JSON is nested too deep ({upstream.url}/v1/x)"}
 
 
+WINDOW = {"start_param": "s", "end_param": "e", "cursor": "at", "initial_value": "2024-01-01"}
+
+
+@pytest.mark.parametrize(
+    ("increment", "written"),
+    [
+        ({"incremental": {"cursor": "at"}}, {"newest": 5}),
+        ({"incremental": {"cursor": "at"}}, {"newest": {"": 5}}),
+        ({"incremental": {"cursor": "at"}}, {"newest": {"": {"reached": "2024"}}}),
+        ({"incremental": {"cursor": "at"}}, {"newest": None}),
+        ({"date_window": WINDOW}, {"seen": 5}),
+        ({"date_window": WINDOW}, {"seen": None}),
+        ({"date_window": WINDOW}, {"days": 5}),
+    ],
+)
+def test_fault_19_progress_of_an_increment_that_another_release_wrote_is_begun_anew(
+    increment: dict[str, Any], written: dict[str, Any], upstream: ScriptedUpstream, extract: Extract
+) -> None:
+    rows = [{"id": number, "at": f"2024-01-0{number}"} for number in range(1, 4)]
+    answers(upstream, lambda _path, query: rows[int(query["page"]) - 1 : int(query["page"])])
+    spec = NUMBERED | increment
+    ours = json.loads(json.dumps(extract(spec)[0].cursor))
+    assert [row["id"] for row in values(extract(spec, progress=ours))] == [2, 3]
+
+    found = extract(spec, progress=ours | written)
+
+    assert [row["id"] for row in values(found)] == [1, 2, 3]
+
+
 def test_errors_without_end_leave_a_checkpoint_to_go_on_from(upstream: ScriptedUpstream) -> None:
     there = {"1": b"[1]", "2": b"[2]"}
 

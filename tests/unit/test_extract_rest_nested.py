@@ -242,3 +242,26 @@ def test_any_inner_list_comes_apart_into_its_entries(
     assert [record.value for record in wrapped] == [{"outer": {"k": "v"}, "item": one} for one in inner]
     for record in (*plain, *wrapped):
         assert json_records.read(record.payload, {"encoding": encoding}) == record.value
+
+
+def test_an_answer_may_be_one_record_for_each_parent(upstream: ScriptedUpstream, extract: Extract) -> None:
+    answers(upstream, lambda path, _query: {"data": {"id": path, "inner": [1, 2]}, "meta": {"n": 1}})
+    spec = {
+        "path": "/{parent.id}",
+        "parent": {"source": "p"},
+        "records": "data",
+        "one_record": True,
+    }
+    parents = [{"id": "a"}, {"id": "b"}]
+
+    found = extract(spec, parents=lambda _source, _names: parents)
+
+    assert [row["id"] for row in values(found)] == ["/a", "/b"]
+    assert [batch.document.layout["one_record"] for batch in found if batch.document] == [True, True]
+    inner = extract(spec | {"explode": {"path": "inner"}}, parents=lambda _source, _names: parents)
+    assert values(inner) == [1, 2, 1, 2]
+
+
+def test_an_answer_of_one_record_has_no_pages() -> None:
+    with pytest.raises(ValidationError, match="an answer of `one_record` has no pages"):
+        RestRequests.model_validate({"path": "/x", "one_record": True, "paginator": {"type": "page_number"}})
