@@ -68,7 +68,7 @@ class _Csv(Source):
     @property
     def snapshots(self) -> Rules | None:
         """Each file is a snapshot of its own."""
-        return self.spec.rules(by_location=True, ends_with_line_break=self.spec.ends_with_line_break)
+        return self.spec.rules(by_partition=True, ends_with_line_break=self.spec.ends_with_line_break)
 
     def extract(self, connection: Connection, hold: Hold, launched_on: date) -> Extraction:
         """The rows of the partition's file, behind what an interrupted run of the same bytes has stored."""

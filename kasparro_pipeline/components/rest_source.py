@@ -83,7 +83,7 @@ class _Rest(Source):
     @property
     def snapshots(self) -> Rules | None:
         """All pages of all requests are one snapshot."""
-        return self.spec.rules(by_location=False)
+        return self.spec.rules(by_partition=False)
 
     def extract(self, connection: Connection, hold: Hold, launched_on: date) -> Extraction:
         """Incrementally from the checkpoint for the current day; a past day by its date window.

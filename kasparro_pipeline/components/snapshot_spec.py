@@ -36,8 +36,8 @@ class SnapshotSpec(StrictModel):
         """The keys that mean something for a snapshot alone."""
         return ("max_deleted_share", "min_rows_share")
 
-    def rules(self, *, by_location: bool, ends_with_line_break: bool = False) -> Rules | None:
+    def rules(self, *, by_partition: bool, ends_with_line_break: bool = False) -> Rules | None:
         """When a snapshot of the source may delete; None if it takes none."""
         if self.mode != "snapshot":
             return None
-        return Rules(by_location, self.max_deleted_share, self.min_rows_share, ends_with_line_break)
+        return Rules(by_partition, self.max_deleted_share, self.min_rows_share, ends_with_line_break)

@@ -79,7 +79,7 @@ class CsvExtraction:
         with received.opened, _located(received.uri):
             sha = received.sha256.hex()
             if known and _file_sha(known) == sha and reads_alike(self._spec, known):
-                yield Batch(None, [], {"sha256": sha}, done=True)
+                yield Batch(None, [], {"sha256": sha}, done=True, same_as=known.id)
             elif received.size > self._spec.max_bytes:
                 raise PermanentUpstreamError(
                     f"the file has {received.size} bytes, more than `max_bytes`, {self._spec.max_bytes}"
@@ -109,7 +109,7 @@ class CsvExtraction:
                 location = f"{self._name}!{name}"
                 known = self._request.known(location)
                 if known and known.sha256 == sha and reads_alike(spec, known):
-                    yield Batch(None, [], {"sha256": sha.hex()})
+                    yield Batch(None, [], {"sha256": sha.hex()}, same_as=known.id)
                 else:
                     yield from self._rows(location, opened, (sha, size), done=False)
             used += size

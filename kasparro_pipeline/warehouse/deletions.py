@@ -23,8 +23,8 @@ FLOOR = 5
 class Rules:
     """When a snapshot may delete."""
 
-    by_location: bool
-    """Whether each location is a snapshot of its own, and a partition; else the whole source is one."""
+    by_partition: bool
+    """Whether each partition, a file, is a snapshot of its own; else the whole source is one."""
     max_deleted_share: float
     """Part of the living records that may be missing."""
     min_rows_share: float
@@ -36,7 +36,7 @@ class Rules:
 
     def scope(self, partition_key: str) -> str:
         """The scope that a partition belongs to."""
-        return partition_key if self.by_location else ""
+        return partition_key if self.by_partition else ""
 
 
 def lock(connection: Connection, source: str) -> None:
@@ -70,7 +70,7 @@ def settle(connection: Connection, hold: Hold, rules: Rules, merged: Iterable[in
         hold,
         living=living,
         candidates=candidates - living,
-        elsewhere=_elsewhere(connection, hold.source, scope) if rules.by_location else (),
+        elsewhere=_elsewhere(connection, hold.source, scope) if rules.by_partition else (),
     )
     ledger.add_counts(connection, hold, {"deleted": deleted, "updated": restored})
 
@@ -181,7 +181,7 @@ def _stored(connection: Connection, source: str, scope: str, after: int, through
     """Documents of a scope that were stored behind document `after`, up to `through`."""
     rows = connection.execute(
         f"select id from {SCHEMA}.document where source = %(source)s and id > %(after)s"
-        " and (location = %(scope)s or %(scope)s = '') and id <= coalesce(%(through)s, id)",
+        " and (partition_key = %(scope)s or %(scope)s = '') and id <= coalesce(%(through)s, id)",
         {"source": source, "scope": scope, "after": after, "through": through},
     ).fetchall()
     return {row[0] for row in rows}
@@ -197,12 +197,12 @@ def _since(
 
 
 def _elsewhere(connection: Connection, source: str, scope: str) -> set[int]:
-    """Documents whose records live by the snapshots of other locations."""
+    """Documents whose records live by the snapshots of other partitions."""
     rows = connection.execute(
         f"with accepted as (select distinct on (scope) scope, documents, through from {SCHEMA}.snapshot"
         " where source = %(source)s and scope <> %(scope)s and verdict = 'accepted' order by scope, id desc)"
-        f" select d.id from {SCHEMA}.document d left join accepted a on a.scope = d.location"
-        " where d.source = %(source)s and d.location <> %(scope)s"
+        f" select d.id from {SCHEMA}.document d left join accepted a on a.scope = d.partition_key"
+        " where d.source = %(source)s and d.partition_key <> %(scope)s"
         " and (a.scope is null or d.id > a.through or d.id = any (a.documents))",
         {"source": source, "scope": scope},
     ).fetchall()

@@ -21,7 +21,7 @@ snapshot = Table(
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True, comment="order of arrival"),
     Column("source", Text, nullable=False),
-    Column("scope", Text, nullable=False, comment="the location that it is all of; empty: the source"),
+    Column("scope", Text, nullable=False, comment="the partition that it is all of; empty: the source"),
     Column("partition_key", Text, nullable=False),
     Column("run_id", Text, nullable=False, comment="run that extracted it"),
     Column("documents", ARRAY(BigInteger), nullable=False, comment="ids of those that it consists of"),

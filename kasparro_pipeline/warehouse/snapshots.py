@@ -28,7 +28,7 @@ class Taking:
     """A snapshot under way: the documents that its extraction has met so far."""
 
     scope: str
-    """The location that it will be all of; empty: the whole source."""
+    """The partition that it will be all of; empty: the whole source."""
     documents: set[int] = field(default_factory=set)
     """Ids of the stored ones, those that had not changed among them."""
 
@@ -72,7 +72,7 @@ def record(connection: Connection, hold: Hold, taking: Taking, doubt: str | None
         f"with newest as (select * from {SCHEMA}.snapshot where source = %(source)s and scope = %(scope)s"
         " order by id desc limit 1),"
         f" made as (select max(id) as through from {SCHEMA}.document where source = %(source)s"
-        " and (location = %(scope)s or %(scope)s = ''))"
+        " and (partition_key = %(scope)s or %(scope)s = ''))"
         f" insert into {SCHEMA}.snapshot (source, scope, partition_key, run_id, documents, through, records,"
         " doubt) select %(source)s, %(scope)s, %(partition_key)s, %(run_id)s, %(documents)s, made.through,"
         f" (select coalesce(sum(record_count), 0) from {SCHEMA}.document where id = any (%(documents)s)),"

@@ -72,7 +72,7 @@ class World:
     """A snapshot source in the warehouse, and beside it the model."""
 
     connection: Connection
-    by_location: bool
+    by_partition: bool
     rules: tuple[str, bool] = ("^[ABC]$", False)
     source: str = field(default_factory=lambda: f"source-{next(numbers)}")
     arrived: list[Arrived] = field(default_factory=list)
@@ -80,22 +80,22 @@ class World:
 
     @property
     def deleting(self) -> Rules:
-        return Rules(self.by_location, SHARE, 0.5, ends_with_line_break=False)
+        return Rules(self.by_partition, SHARE, 0.5, ends_with_line_break=False)
 
     def hold(self, partition: str) -> Hold:
         return ledger.begin(self.connection, self.source, partition, f"run-{next(numbers)}")
 
     def extract(self, partition: str, pages: list[list[Item]], *, whole: bool, doubt: str | None) -> None:
         """An extraction of some pages; one that is not whole dies: behind a page, or in a file."""
-        scope = partition if self.by_location else ""
-        pages = pages[:1] if self.by_location else pages
+        scope = partition if self.by_partition else ""
+        pages = pages[:1] if self.by_partition else pages
         hold, taking = self.hold(partition), Taking(scope)
         found: list[Arrived] = []
         for number, items in enumerate(pages):
-            location = partition if self.by_location else f"page {number}"
+            location = partition if self.by_partition else f"page {number}"
             done = whole and number == len(pages) - 1
             rows = [{"id": key, "name": name or None, "revision": revision} for key, name, revision in items]
-            complete = whole or not self.by_location
+            complete = whole or not self.by_partition
             # each file that was cut is another one
             body = json.dumps(rows).encode() + (b"" if complete else b" " * next(numbers))
             layout, cut = records(body, "", location)
@@ -199,7 +199,7 @@ class World:
 
 @pytest.fixture
 def world(warehouse: Connection) -> Callable[[bool], World]:
-    return lambda by_location: World(warehouse, by_location)
+    return lambda by_partition: World(warehouse, by_partition)
 
 
 PARTITIONS = ("one", "two", "three")
@@ -233,11 +233,11 @@ steps = st.lists(
 @settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )  # fmt: skip
-@given(plan=steps, last=st.permutations(PARTITIONS), by_location=st.booleans())
+@given(plan=steps, last=st.permutations(PARTITIONS), by_partition=st.booleans())
 def test_any_order_of_snapshots_crashes_merges_and_replays_ends_at_what_the_snapshots_say(
-    world: Callable[[bool], World], plan: list[tuple[str, str, Any]], last: list[str], by_location: bool
+    world: Callable[[bool], World], plan: list[tuple[str, str, Any]], last: list[str], by_partition: bool
 ) -> None:
-    it = world(by_location)
+    it = world(by_partition)
     for step, partition, detail in plan:
         it.take(step, partition, detail)
     for partition in last:

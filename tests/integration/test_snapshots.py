@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import time
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -201,6 +202,31 @@ def test_each_file_is_a_snapshot_and_a_row_lives_as_long_as_one_file_has_it(
     write(folder / "b.csv", range(40, 60))
     assert pipeline.run("it", "b.csv").ledger["deleted"] == 1
     assert living(pipeline) == keys([*range(1, 38), *range(40, 60)])
+
+
+def test_a_zip_file_is_one_snapshot_of_all_its_members(files: Callable[..., Pipeline], folder: Path) -> None:
+    def pack(**members: Iterable[object]) -> None:
+        with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+            for name, ids in members.items():
+                archive.writestr(f"{name}.csv", "id,name,amount\n" + "".join(f"{one},x,1\n" for one in ids))
+        os.utime(folder / "a.zip", (time.time() - 60,) * 2)
+
+    pipeline = files(files=f"{folder}/*.zip")
+    pipeline.add_files("it", "a.zip")
+    pack(one=range(30), two=range(30, 40))
+    assert pipeline.run("it", "a.zip").counts("inserted", "deleted") == (40, 0)
+    assert pipeline.run("it", "a.zip").counts("documents_unchanged", "deleted") == (1, 0)
+    assert living(pipeline) == keys(range(40))
+
+    pack(one=range(30), two=range(31, 40))
+    assert pipeline.run("it", "a.zip").counts("documents", "deleted") == (2, 1)
+    assert living(pipeline) == keys([*range(30), *range(31, 40)])
+    pack(one=range(1, 30), two=range(31, 40))
+    assert pipeline.run("it", "a.zip").ledger["deleted"] == 1
+    assert living(pipeline) == keys([*range(1, 30), *range(31, 40)])
+    pack(one=range(1, 36))
+    assert pipeline.run("it", "a.zip").ledger["deleted"] == 4
+    assert living(pipeline) == keys(range(1, 36))
 
 
 def test_a_row_that_is_there_and_rejected_is_not_deleted(

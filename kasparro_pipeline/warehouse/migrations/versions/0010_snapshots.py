@@ -18,7 +18,7 @@ def upgrade() -> None:
         ),
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column(
-            "scope", sa.Text(), nullable=False, comment="the location that it is all of; empty: the source"
+            "scope", sa.Text(), nullable=False, comment="the partition that it is all of; empty: the source"
         ),
         sa.Column("partition_key", sa.Text(), nullable=False),
         sa.Column("run_id", sa.Text(), nullable=False, comment="run that extracted it"),
