@@ -116,7 +116,10 @@ def _one_by_one(lines: Lines, layout: Mapping[str, Any], position: int) -> Itera
 
 def _value(cells: Cells, columns: Sequence[str]) -> dict[str, str | None] | None:
     """None for a row that cannot be read: it is kept like any other, and validation says why."""
-    if len(cells) != len(columns) or UNDECODABLE.search("".join(cells)):
+    if len(cells) != len(columns):
+        return None
+    text = "".join(cells)
+    if not text.isascii() and UNDECODABLE.search(text):
         return None
     return _by_column(cells, columns)
 
