@@ -249,7 +249,7 @@ def test_a_killed_replay_leaves_whole_batches_and_the_next_one_goes_on(
     class KilledError(Exception):
         pass
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise KilledError
 
     hold = ledger.begin(warehouse, "it", "p", "run-2")

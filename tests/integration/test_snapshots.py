@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import time
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import yaml
 from pydantic import ValidationError
 
 from kasparro_pipeline.components import CsvSource, FeedSource, RestSource
+from kasparro_pipeline.warehouse import checkpoints
 from tests.integration.conftest import Run, today
 from tests.integration.test_crashes import START_LIMIT, start
 
@@ -510,6 +512,38 @@ def test_a_rest_walk_that_fails_midway_deletes_nothing_and_the_next_one_begins_a
     assert living(pipeline) == keys(range(1, 37))
 
 
+def test_a_rest_walk_that_was_killed_begins_anew_as_pages_may_have_changed(
+    upstream: Upstream, pipeline_of: Callable[..., Pipeline], database_url: str
+) -> None:
+    http = {"allow_private_hosts": ["127.0.0.1"], "concurrency": 1}
+    attributes = rest(upstream, http=http)
+    pipeline = pipeline_of(RestSource, attributes)
+    serve(upstream, THINGS)
+    pipeline.run("it")
+    serve(upstream, [*range(2, 41), 41])
+    page = upstream.answers["/things"]
+    children: list[subprocess.Popen[bytes]] = []
+
+    def deadly(query: dict[str, str], headers: dict[str, str]) -> Any:
+        if query["page"] == "3" and children:
+            os.kill(children.pop().pid, signal.SIGKILL)
+        return page(query, headers)
+
+    upstream.answers["/things"] = deadly
+    child = start("RestSource", attributes, database_url, today())
+    children.append(child)
+    assert child.wait(START_LIMIT) == -signal.SIGKILL
+    assert pipeline.value("select cursor from kasparro.checkpoint where partition_key <> ''")["page"][0] == 3
+    serve(upstream, [*range(2, 40), 41])
+    upstream.requests.clear()
+
+    run = pipeline.run("it")
+
+    assert upstream.requests[0].endswith("page=1")
+    assert run.ledger["deleted"] == 2
+    assert living(pipeline) == keys([*range(2, 40), 41])
+
+
 def test_a_run_that_is_killed_between_its_merge_and_its_deletions_is_made_good_by_the_next(
     files: Callable[..., Pipeline], folder: Path, database_url: str
 ) -> None:
@@ -532,6 +566,21 @@ def test_a_run_that_is_killed_between_its_merge_and_its_deletions_is_made_good_b
     run = pipeline.run("it", "a.csv")
     assert run.counts("inserted", "deleted") == (1, 3)
     assert living(pipeline) == keys([*range(1, 38), 41])
+
+
+def test_a_snapshot_without_a_row_that_no_run_has_judged_is_waiting_to_be_taken_up(
+    files: Callable[..., Pipeline], folder: Path
+) -> None:
+    pipeline = files()
+    write(folder / "a.csv", [1, 2])
+    pipeline.run("it", "a.csv")
+    assert checkpoints.pending(pipeline.warehouse, "it") == []
+
+    write(folder / "a.csv", [])
+    pipeline.run("it", "a.csv", layers="raw")  # as if it had died behind that
+    assert checkpoints.pending(pipeline.warehouse, "it") == ["a.csv"]
+    pipeline.run("it", "a.csv")
+    assert checkpoints.pending(pipeline.warehouse, "it") == []
 
 
 def test_a_mode_that_contradicts_the_requests_is_refused_when_it_is_read(upstream: Upstream) -> None:
