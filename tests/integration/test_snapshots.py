@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import time
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from tests.integration.conftest import Run, today
 from tests.integration.test_crashes import START_LIMIT, start
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
