@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import tracemalloc
 from contextlib import closing
 from datetime import UTC, date, datetime
 from email.utils import format_datetime
@@ -24,7 +25,7 @@ from kasparro_pipeline.components import CsvSource
 from kasparro_pipeline.extract.csv_files import CsvExtraction
 from kasparro_pipeline.extract.csv_places import place_of
 from kasparro_pipeline.extract.csv_spec import CsvFiles
-from kasparro_pipeline.extract.documents import Request
+from kasparro_pipeline.extract.documents import Request, sha256
 from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError
 from tests.integration.test_automation import tick
 from tests.integration.test_csv_sources import documented
@@ -304,8 +305,23 @@ def test_a_store_that_cannot_be_reached_is_a_passing_failure(bucket: Objects) ->
 
 def test_an_object_over_max_bytes_is_refused_while_it_is_received(bucket: Objects) -> None:
     bucket.put("a.csv", b"id\n" + b"1\n" * 1000)
-    with pytest.raises(PermanentUpstreamError, match="2003 bytes, more than `max_bytes`, 2000"):
+    with pytest.raises(PermanentUpstreamError, match="the object has 2003 bytes, more than `max_bytes`"):
         rows(bucket.spec("*.csv", max_bytes=2000), "a.csv")
+
+
+def test_a_file_is_received_with_little_memory(bucket: Objects, upstream: Upstream, served: Served) -> None:
+    body = served.body = b"x" * 64 * 1024 * 1024
+    bucket.put("a.csv", body)
+    specs = [bucket.spec("a.csv"), {"files": f"{upstream.address}/files/coins.csv", "http": HTTP}]
+    for spec, name in zip(specs, ("a.csv", "coins.csv"), strict=True):
+        made = CsvFiles.model_validate(spec)
+        tracemalloc.start()
+        received = place_of(made, os.environ).receive(name)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        with received.opened:
+            assert (received.size, received.sha256) == (len(body), sha256(body))
+        assert most < 24 * 1024 * 1024
 
 
 def test_a_name_that_is_not_of_the_source_is_refused(bucket: Objects) -> None:

@@ -413,6 +413,30 @@ def test_fault_45_ragged_rows_and_stray_quotes_are_their_own_outcome_and_shift_n
     ]
 
 
+def test_fault_38_nul_is_the_outcome_of_its_own_row_and_raw_keeps_it(
+    csv: Callable[..., Pipeline], folder: Path
+) -> None:
+    rows = [
+        b"1,one,1,x\n",
+        b"2,t\x00wo,2,x\n",
+        b"3,three,3,\x00\n",
+        b'4,four,4,"a\x00\nb"\n',
+        b"5,five,5,x\n",
+    ]
+    put(folder, b"id,name,price,other\n" + b"".join(rows))
+    pipeline = csv()
+    found = run(pipeline)
+    assert found.success
+    read, *outcomes = found.counts("read", "validated", "rejected", "superseded")
+    assert read == sum(outcomes) == 5
+    assert payloads(pipeline) == rows
+    [(rule, message)] = reasons(pipeline)
+    assert (rule, message.partition(":")[0]) == ("nul_character", "line 3")
+    # of a column that the contract does not name, the value is left out, and that is told
+    attributes = {key: row["attributes"] for key, row in pipeline.unified("it").items()}
+    assert attributes == {"1": {"other": "x"}, "3": {"\u2026": 1}, "4": {"\u2026": 1}, "5": {"other": "x"}}
+
+
 def test_fault_45_duplicate_headers_refuse_the_file_or_are_numbered_and_blank_ones_are_too(
     csv: Callable[..., Pipeline], folder: Path
 ) -> None:
