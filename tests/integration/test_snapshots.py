@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from tests.integration.conftest import Run, today
 from tests.integration.test_crashes import START_LIMIT, start
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
