@@ -30,9 +30,10 @@ SLOWEST = 10_000
 SETTLED_SECONDS = 5
 """To the sensor, a file that was written a moment ago may still grow; an upload is whole at once."""
 
+# The digest of a document is that of its content; of a compressed file the headers have the file's own
 _LOADED = rendered(
-    "select sha256 = %s from {documents} where source = %s and location = %s and loaded_at is not null"
-    " order by id desc limit 1",
+    "select coalesce(headers->>'file_sha256', encode(sha256, 'hex')) = %s from {documents}"
+    " where source = %s and location = %s and loaded_at is not null order by id desc limit 1",
     documents=table(document.name),
 )
 
@@ -56,7 +57,7 @@ class StoredFile:
 
 def is_loaded(source: str, file: StoredFile) -> Statement:
     """At most one row, one column: whether the newest document of the file's name has its bytes."""
-    return Statement(_LOADED, (file.sha256, source, file.name))
+    return Statement(_LOADED, (file.sha256.hex(), source, file.name))
 
 
 def place_of(pattern: str) -> Place:

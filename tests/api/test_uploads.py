@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import socket
 import threading
@@ -27,7 +28,7 @@ from tests.api.real_dagster import SOURCES, Stack, between, running_stack
 from tests.conftest import PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.conftest import Server
@@ -119,8 +120,11 @@ def test_a_file_is_stored_as_sent_and_its_run_is_requested(stack: Stack, prefix:
     ] == []
 
 
-def test_an_uploaded_file_becomes_records_and_the_same_bytes_again_are_no_news(stack: Stack) -> None:
-    name, body = new_name(), rows("Uploaded")
+@pytest.mark.parametrize("packed", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_an_uploaded_file_becomes_records_and_the_same_bytes_again_are_no_news(
+    stack: Stack, packed: Callable[[bytes], bytes]
+) -> None:
+    name, body = new_name(), packed(rows("Uploaded"))
     accepted(upload(stack, name, body))
     waiting = accepted(upload(stack, name, body, replace="true"))[0]
     assert waiting["note"] == "a run that waits already will load the file"
