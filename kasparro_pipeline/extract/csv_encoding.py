@@ -24,6 +24,8 @@ CLOSE = 0.1
 FEW = 10
 """Bytes beyond ASCII that leave as much doubt as certainty."""
 NAMED = 6
+_WIDE_SETS = ("shift_jis", "euc_jp", "gb18030", "big5", "cp949")
+"""Encodings of many thousand characters, under which most bytes are some text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,13 @@ def _wide(beginning: bytes) -> tuple[Encoding, list[str]]:
     return Encoding(b"", best, max(odd, 1 - odd)), [other]
 
 
+def _reads_otherwise(sample: bytes, name: str, text: str) -> bool:
+    try:
+        return sample[:SAMPLE].decode(name) != text
+    except UnicodeDecodeError:
+        return False
+
+
 def _legacy(sample: bytes) -> tuple[Encoding, list[str]]:
     """What charset-normalizer says of bytes that are not UTF-8, and which others fit alike."""
     matches = list(from_bytes(sample[:SAMPLE]))
@@ -129,6 +138,9 @@ def _legacy(sample: bytes) -> tuple[Encoding, list[str]]:
         and match.coherence > best.coherence - CLOSE
         and str(match) != text
     ]
+    if best.coherence < CLOSE:
+        # nothing tells the language: whatever else reads the bytes may be meant
+        rivals += [name for name in _WIDE_SETS if name not in rivals and _reads_otherwise(sample, name, text)]
     beyond_ascii = sum(byte > 0x7F for byte in sample)  # noqa: PLR2004 - the last byte of ASCII
     sure = (1 - best.chaos) / (1 + len(rivals)) * beyond_ascii / (beyond_ascii + FEW)
     return Encoding(b"", codec_name(best.encoding), sure), rivals

@@ -1,7 +1,11 @@
 """A CSV source made from the first rows of its newest file: encoding, dialect, key, contract."""
 
 import codecs
+import csv
 import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import islice
 from pathlib import Path
@@ -11,7 +15,7 @@ from pydantic import ValidationError
 from kasparro_pipeline.extract.csv_files import CsvExtraction
 from kasparro_pipeline.extract.csv_folder import Folder
 from kasparro_pipeline.extract.csv_place import SETTLE_SECONDS, split_pattern
-from kasparro_pipeline.extract.csv_spec import AUTO, CsvFiles
+from kasparro_pipeline.extract.csv_spec import CsvFiles
 from kasparro_pipeline.extract.documents import Request
 from kasparro_pipeline.extract.json_records import mark_and_encoding
 from kasparro_pipeline.scaffold import sampling
@@ -28,6 +32,18 @@ LOOKED_AT = 1 << 20
 """Bytes that the encoding is told from."""
 ROWS = 1000
 """Rows that key and contract are inferred from."""
+DELIMITERS = (",", ";", "\t", "|")
+FEWEST_CELLS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Dialect:
+    """How a file is written, and what was seen of it."""
+
+    delimiter: str
+    columns: int
+    regular: float
+    """Share of the rows that have as many cells as the header."""
 
 
 def make(params: CsvParams, name: str, kind: str, project: Path, today: date) -> str:
@@ -49,14 +65,13 @@ def make(params: CsvParams, name: str, kind: str, project: Path, today: date) ->
     with path.open("rb") as opened:
         body = opened.read(LOOKED_AT)
     encoding, why = _encoding(body, params.encoding)
+    dialect = _dialect(body, encoding or mark_and_encoding(body)[1], params.delimiter, path)
     with sampling.asking("`files`, `delimiter` or `encoding`"):
-        spec = _spec(path, params.delimiter or AUTO, encoding)
+        spec = _spec(path, dialect.delimiter, encoding)
         batch = next(
             iter(CsvExtraction(spec, Folder(spec.files), path.name, Request(datetime.now(UTC).date())))
         )
-    assert batch.document is not None  # noqa: S101 - none is known that it could be the same as
-    layout = batch.document.layout
-    written = {"delimiter": layout["delimiter"]} if layout["delimiter"] != "," else {}
+    written = {"delimiter": dialect.delimiter} if dialect.delimiter != "," else {}
     written |= {"encoding": encoding} if encoding else {}
     records = [record.value for record in islice(batch.records, ROWS)]
     readable = [record for record in records if record is not None]
@@ -75,8 +90,7 @@ def make(params: CsvParams, name: str, kind: str, project: Path, today: date) ->
     text.comment(why)
     for option, value in written.items():
         text.key(option, value)
-    regular = len(readable) / len(records)
-    text.comment(f"{len(layout['columns'])} columns; {regular:.0%} of the rows have as many cells.")
+    text.comment(f"{dialect.columns} columns; {dialect.regular:.0%} of the rows have as many cells.")
     text.off("quote", '"', "what encloses a cell that holds a delimiter")
     text.off("check_every", "PT30S", "how often the folder is listed")
     text.gap()
@@ -137,6 +151,28 @@ def _decodes(body: bytes, encoding: str) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _dialect(body: bytes, encoding: str, given: str | None, path: Path) -> _Dialect:
+    try:
+        text = codecs.getincrementaldecoder(encoding)("replace").decode(body)
+    except LookupError as error:
+        raise ScaffoldError(f"There is no encoding {encoding!r}. Correct `encoding`.") from error
+    lines = text.splitlines(keepends=True)
+    if len(body) == LOOKED_AT:
+        lines = lines[:-1]  # cut in the middle
+    found = [_read_with(lines, one) for one in ((given,) if given else DELIMITERS)]
+    best = max(found, key=lambda one: (one.columns >= FEWEST_CELLS, one.regular, one.columns))
+    if not lines or not best.columns:
+        raise ScaffoldError(f"{path} is empty. Name a file that has rows in `files`. {sampling.INSTEAD}")
+    return best
+
+
+def _read_with(lines: Sequence[str], delimiter: str) -> _Dialect:
+    rows = [row for row in islice(csv.reader(lines, delimiter=delimiter), ROWS) if row]
+    columns = len(rows[0]) if rows else 0
+    same = Counter(map(len, rows))[columns]
+    return _Dialect(delimiter, columns, same / len(rows) if rows else 0)
 
 
 def _skeleton(params: CsvParams, name: str, kind: str) -> str:

@@ -341,7 +341,7 @@ def test_a_spec_without_a_feed_or_with_a_wrong_one_is_refused(attributes: dict[s
         ("<ttl>30</ttl>", {}, 1_800),
         ("", {"Cache_Control": "max-age=7200", "Age": "3600"}, 3_600),
         ("<ttl>10</ttl>", {"Cache_Control": "max-age=1200"}, 1_200),
-        ("", {"Expires": format_datetime(datetime.now(UTC) + timedelta(hours=2), usegmt=False)}, 7_200),
+        ("", {"Expires": "in two hours"}, 7_200),
         ("<ttl>100000</ttl>", {}, 86_400),
         ("", {}, 0),
     ],
@@ -355,6 +355,8 @@ def test_a_feed_is_not_asked_sooner_than_it_and_its_server_want(
     headers: dict[str, str],
     seconds: int,
 ) -> None:
+    if "Expires" in headers:
+        headers = {"Expires": format_datetime(datetime.now(UTC) + timedelta(hours=2), usegmt=False)}
     feed = Server(upstream, "/a", rss("1 a", head=head), **headers)
     pipeline = source(pipeline_of, feed.address)
     assert pipeline.run("it").success
