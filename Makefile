@@ -37,7 +37,7 @@ etl: $(INSTALLED) ## Run every source now and wait, with progress and a summary
 	@exec $(BIN)/kasparro etl
 
 test: $(INSTALLED) ## Run the tests; some of them: make test ARGS="tests/unit -k cursor"
-	@exec $(BIN)/pytest --numprocesses auto --dist loadfile $(ARGS)
+	@exec $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench-api: $(INSTALLED) ## Measure the read API (20 minutes); less: make bench-api ROWS=100000 ROUNDS=1 ONLY=rates
 	@exec $(BIN)/python -m tests.benchmarks.read_api $(ARGS)

@@ -34,8 +34,15 @@ _numbers = itertools.count()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the slow tests, so that no process is left with all of them at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("stack") is None)
+    """Begin with the slow tests, so that no process is left with all of them at the end.
+
+    pytest-xdist keeps this order because of `--no-loadscope-reorder` in the Makefile.
+    """
+    items.sort(key=_is_quick)
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    return not any(item.get_closest_marker(name) for name in ("stack", "commands"))
 
 
 def corpus(name: str) -> Path:

@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator
 from kasparro_pipeline import components
 from tests.conftest import PROJECT
 
+pytestmark = pytest.mark.commands
 SOURCES = ("coin_reference", "coingecko_markets", "coinpaprika_ohlcv", "coinpaprika_tickers", "crypto_news")
 DG = str(Path(sys.executable).parent / "dg")
 

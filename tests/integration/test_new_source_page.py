@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import psycopg
     from pydantic import BaseModel
 
+pytestmark = pytest.mark.commands
 PAGE = (PROJECT / "docs" / "new-source.md").read_text("utf-8")
 SANDBOX = "http://127.0.0.1:8900"
 NEED_THE_STACK = ("eval ", "curl ")

@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from kasparro_pipeline.components import RestSource
+from kasparro_pipeline.components import RestSource, holding
 from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.components.settings import secrets
 from tests.integration.conftest import Pipeline, today
@@ -233,7 +233,10 @@ def test_p3_a_page_that_comes_twice_and_a_record_that_moves_between_pages_are_on
     assert run.ledger["read"] == 6
 
 
-def test_a_total_that_promises_more_than_comes_is_never_green(upstream: Upstream, pipeline_of: Built) -> None:
+def test_a_total_that_promises_more_than_comes_is_never_green(
+    upstream: Upstream, pipeline_of: Built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "RETRY_WAIT", 0)
     upstream.answers["/things"] = {"data": [], "total": 5}
     attributes = THING | {
         "base_url": upstream.address,

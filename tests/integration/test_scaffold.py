@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Built = Callable[..., Pipeline]
     Make = Callable[..., Path]
 
+pytestmark = pytest.mark.commands
 DG = str(Path(sys.executable).parent / "dg")
 HERE = ["127.0.0.1"]
 TOKEN = "s3cret-token"  # noqa: S105 - of nobody

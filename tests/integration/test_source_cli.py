@@ -38,6 +38,9 @@ THINGS: dict[str, Any] = {
 }
 
 
+pytestmark = pytest.mark.commands
+
+
 @pytest.fixture
 def project(tmp_path: Path, upstream: Upstream) -> Path:
     """A project whose only source is `things`."""
