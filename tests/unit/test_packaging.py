@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,9 @@ def test_every_locked_version_has_a_hash(name: str) -> None:
 
 def test_the_bootstrap_installs_the_installer_alone() -> None:
     assert list(_pins("bootstrap")) == ["uv"]
+
+
+def test_dagsters_ui_finds_the_docs_of_the_components() -> None:
+    # it asks the entry points of installed packages, where dg reads pyproject.toml
+    named = entry_points(group="dagster_dg_cli.registry_modules")
+    assert "kasparro_pipeline.components" in [one.value for one in named]
