@@ -15,12 +15,12 @@ from kasparro_pipeline.warehouse.validated import RejectedRecord
 
 
 class RowLines:
-    """Counts on from batch to batch, so that what is stored is read once more at most."""
+    """Counts on from batch to batch, so that what is stored is read about once more."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._counted: dict[int, tuple[int, int]] = {}
-        """Of each document the raw id up to which lines are counted, and the line behind it."""
+        """Of each document the raw id before the row counted last, and the line in which that begins."""
 
     def told(self, batch: StoredBatch, refused: list[RejectedRecord]) -> list[RejectedRecord]:
         """The rejected records of a batch, with the line before each message if they are CSV rows."""
@@ -53,6 +53,8 @@ class RowLines:
         found: dict[int, int] = {}
         waiting = list(reversed(raw_ids))
         for row in raw_reader.packed(self._connection, document_id, after=after, through=raw_ids[-1]):
+            # the next batch may begin within this row: it is counted again, and nothing before it
+            self._counted[document_id] = row.first_id - 1, line
             place, behind = 0, row.first_id + len(row.ends)
             while waiting and waiting[-1] < behind:
                 number = waiting[-1] - row.first_id
@@ -62,5 +64,4 @@ class RowLines:
                 found[waiting.pop()] = line + csv_rows.lines_before(own, layout)
                 place = begin
             line += csv_lines.count(row.payloads[place:], encoding)
-            self._counted[document_id] = behind - 1, line
         return found
