@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,15 +29,16 @@ from kasparro_pipeline.definitions import build_definitions
 from kasparro_pipeline.extract.documents import RawRecord
 from kasparro_pipeline.stack.sandbox.app import create_app
 from kasparro_pipeline.warehouse import migrate, raw_batches
+from tests.conftest import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from kasparro_pipeline.components.component import SourceComponent
     from tests.conftest import Server
 
 PROJECT_DATA = "data"
+DG = str(Path(sys.executable).parent / "dg")
 
 
 @pytest.fixture
@@ -298,3 +304,35 @@ def folder(tmp_path: Path) -> Path:
     made = tmp_path / "files"
     made.mkdir()
     return made
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of what makes the code location, to add to."""
+    copy = tmp_path / "project"
+    ignored = shutil.ignore_patterns("__pycache__", "stack")
+    shutil.copytree(PROJECT / "kasparro_pipeline", copy / "kasparro_pipeline", ignore=ignored)
+    shutil.copy(PROJECT / "pyproject.toml", copy)
+    return copy
+
+
+def run_dg(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `dg` in a project, on an instance of its own."""
+    home = project / "dagster-home"
+    home.mkdir(exist_ok=True)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(project),
+        "DAGSTER_HOME": str(home),
+        "VIRTUAL_ENV": sys.prefix,
+        "COLUMNS": "400",
+    }
+    return subprocess.run(
+        [DG, *arguments],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 import tomllib
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -16,46 +12,17 @@ from jsonschema import Draft202012Validator
 
 from kasparro_pipeline import components
 from tests.conftest import PROJECT
+from tests.integration.conftest import run_dg
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.commands
 SOURCES = ("coin_reference", "coingecko_markets", "coinpaprika_ohlcv", "coinpaprika_tickers", "crypto_news")
-DG = str(Path(sys.executable).parent / "dg")
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A copy of what makes the code location, to break."""
-    copy = tmp_path / "project"
-    ignored = shutil.ignore_patterns("__pycache__", "stack")
-    shutil.copytree(PROJECT / "kasparro_pipeline", copy / "kasparro_pipeline", ignore=ignored)
-    shutil.copy(PROJECT / "pyproject.toml", copy)
-    return copy
-
-
-def dg(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `dg` in a project, on an instance of its own."""
-    home = project / "dagster-home"
-    home.mkdir(exist_ok=True)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(project),
-        "DAGSTER_HOME": str(home),
-        "VIRTUAL_ENV": sys.prefix,
-        "COLUMNS": "400",
-    }
-    return subprocess.run(
-        [DG, *arguments],
-        cwd=project,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def test_dg_lists_the_three_components_with_a_sentence_each(project: Path) -> None:
-    listed = dg(project, "list", "components", "--json")
+    listed = run_dg(project, "list", "components", "--json")
 
     found = {item["key"]: item["summary"] for item in json.loads(listed.stdout)["items"]}
     for name in ("CsvSource", "FeedSource", "RestSource"):
@@ -63,14 +30,14 @@ def test_dg_lists_the_three_components_with_a_sentence_each(project: Path) -> No
 
 
 def test_dg_finds_yaml_and_definitions_right(project: Path) -> None:
-    checked = dg(project, "check", "yaml")
+    checked = run_dg(project, "check", "yaml")
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    loaded = dg(project, "check", "defs")
+    loaded = run_dg(project, "check", "defs")
     assert loaded.returncode == 0, loaded.stdout + loaded.stderr
 
 
 def test_dg_lists_three_assets_and_their_checks_for_each_source(project: Path) -> None:
-    listed = dg(project, "list", "defs", "--json")
+    listed = run_dg(project, "list", "defs", "--json")
 
     found = json.loads(listed.stdout)
     keys = {asset["asset_key"] for asset in found["assets"]}
@@ -99,7 +66,7 @@ def test_a_typo_is_reported_with_file_line_and_allowed_values(
     file.write_text(text.replace(written, typo))
     line = line or text[: text.index(written)].count("\n") + 1  # what is missing is missed at its parent
 
-    checked = dg(project, "check", "yaml", "kasparro_pipeline/defs/coinpaprika_tickers")
+    checked = run_dg(project, "check", "yaml", "kasparro_pipeline/defs/coinpaprika_tickers")
 
     assert checked.returncode != 0
     assert f"coinpaprika_tickers/defs.yaml:{line} - " in checked.stdout
@@ -146,6 +113,6 @@ def test_a_source_of_a_known_kind_is_fifteen_lines_of_yaml(project: Path) -> Non
     folder.mkdir()
     (folder / "defs.yaml").write_text("\n".join(lines))
 
-    listed = json.loads(dg(project, "list", "defs", "--json").stdout)
+    listed = json.loads(run_dg(project, "list", "defs", "--json").stdout)
 
     assert "unified/exchanges" in {asset["asset_key"] for asset in listed["assets"]}

@@ -20,8 +20,7 @@ from kasparro_pipeline.contract.profile import Profile
 from kasparro_pipeline.contract.proposal import propose
 from kasparro_pipeline.stack import cli, contract
 from tests.conftest import PROJECT, corpus
-from tests.integration.conftest import Pipeline
-from tests.integration.test_code_location import dg as run_dg
+from tests.integration.conftest import Pipeline, run_dg
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

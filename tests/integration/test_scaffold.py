@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,10 +13,12 @@ from dagster.components.component_scaffolding import scaffold_object
 from jsonschema import Draft202012Validator
 
 from kasparro_pipeline import components
-from tests.conftest import PROJECT
+from tests.integration.conftest import run_dg
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.integration.conftest import Pipeline, Upstream
 
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     Make = Callable[..., Path]
 
 pytestmark = pytest.mark.commands
-DG = str(Path(sys.executable).parent / "dg")
 HERE = ["127.0.0.1"]
 TOKEN = "s3cret-token"  # noqa: S105 - of nobody
 COINS: list[dict[str, Any]] = [
@@ -399,38 +396,6 @@ def test_without_asking_a_skeleton_is_written_that_loads(
     assert kind(spec).definitions("things")
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A copy of what makes the code location, to add to."""
-    copy = tmp_path / "project"
-    ignored = shutil.ignore_patterns("__pycache__", "stack")
-    shutil.copytree(PROJECT / "kasparro_pipeline", copy / "kasparro_pipeline", ignore=ignored)
-    shutil.copy(PROJECT / "pyproject.toml", copy)
-    return copy
-
-
-def dg(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `dg` in a project, on an instance of its own."""
-    home = project / "dagster-home"
-    home.mkdir(exist_ok=True)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(project),
-        "DAGSTER_HOME": str(home),
-        "VIRTUAL_ENV": sys.prefix,
-        "COLUMNS": "400",
-    }
-    return subprocess.run(
-        [DG, *arguments],
-        cwd=project,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 def test_dg_makes_a_source_of_each_kind_that_it_finds_right(
     project: Path, apis: Upstream, folder: Path, sandbox: str
 ) -> None:
@@ -442,22 +407,22 @@ def test_dg_makes_a_source_of_each_kind_that_it_finds_right(
         "headlines": ("FeedSource", {"url": f"{sandbox}/news/atom.xml", "allow_private_hosts": HERE}),
     }
     for name, (kind, params) in kinds.items():
-        made = dg(
+        made = run_dg(
             project, "scaffold", "defs", f"kasparro_pipeline.components.{kind}", name,
             "--json-params", json.dumps(params),
         )  # fmt: skip
         assert made.returncode == 0, made.stdout + made.stderr
 
     folders = [f"kasparro_pipeline/defs/{name}" for name in kinds]
-    checked = dg(project, "check", "yaml", *folders)
+    checked = run_dg(project, "check", "yaml", *folders)
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    loaded = dg(project, "check", "defs")
+    loaded = run_dg(project, "check", "defs")
     assert loaded.returncode == 0, loaded.stdout + loaded.stderr
 
 
 def test_dg_takes_options_too_and_tells_a_refusal_in_a_sentence(project: Path, apis: Upstream) -> None:
     def scaffold(target: str) -> subprocess.CompletedProcess[str]:
-        return dg(
+        return run_dg(
             project, "scaffold", "defs", "RestSource", "coins", "--url", apis.address + target,
             "--allow-private-hosts", "127.0.0.1", "--kind", "coin",
         )  # fmt: skip

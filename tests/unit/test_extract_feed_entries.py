@@ -189,7 +189,7 @@ def test_a_relative_link_of_rss_begins_at_the_site_that_the_feed_names(head: str
         ("", "", "https://news.example/feed/1"),
         ('xml:base="https://b.example/x/"', "", "https://b.example/x/1"),
         ('xml:base="https://b.example/x/"', 'xml:base="y/"', "https://b.example/x/y/1"),
-        ('xml:base="/root/"', "", "https://news.example/root/1"),
+        ('xml:base="/base/"', "", "https://news.example/base/1"),
     ],
 )
 def test_a_relative_link_of_atom_begins_at_xml_base_else_at_the_feed(
