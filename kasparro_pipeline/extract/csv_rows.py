@@ -146,7 +146,7 @@ def _cells_of(lines: Sequence[str], layout: Mapping[str, Any]) -> list[Cells] | 
     except csv.Error:
         return None
     # each row takes one line at least: as many rows as lines are a row a line
-    if len(rows) != len(lines) or set(map(len, rows)) != {len(layout["columns"])}:
+    if len(rows) != len(lines) or not set(map(len, rows)) <= {len(layout["columns"])}:
         return None
     return rows
 
