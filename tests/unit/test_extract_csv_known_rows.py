@@ -81,5 +81,5 @@ def test_the_cells_of_known_rows_are_read_when_somebody_asks(monkeypatch: pytest
     for batch in batches:
         assert isinstance(batch, Rows)
         assert batch[1].value == {"a": str(batch.start + 1), "b": "x", "c": "y"}
-        assert batch.table.columns["a"] == [str(batch.start + place) for place in range(5)]
+        assert list(batch.table.columns["a"]) == [str(batch.start + place) for place in range(5)]
     assert len(batches) == 2
