@@ -9,6 +9,7 @@ from typing import NamedTuple
 from psycopg import sql
 from sqlalchemy import Column, DateTime, LargeBinary
 
+from kasparro_pipeline.warehouse import compact
 from kasparro_pipeline.warehouse.tables import SCHEMA
 
 
@@ -36,7 +37,9 @@ def served(column: Column[object]) -> sql.Composed:
         return sql.SQL("{} as {}").format(utc(name), name)
     if isinstance(column.type, LargeBinary):
         return sql.SQL("encode({}, 'hex') as {}").format(name, name)
-    return sql.SQL("{}").format(name)
+    if compact.is_stored(column.name):
+        return sql.SQL("{}").format(name)
+    return sql.SQL("{} as {}").format(sql.SQL(compact.read(column.name)), name)
 
 
 def listed(template: str, names: Sequence[str]) -> sql.Composed:

@@ -20,6 +20,7 @@ from kasparro_api.data.parameters import ChangesParameters
 from kasparro_api.data.requests import read_query
 from kasparro_api.sql import utc
 from kasparro_api.wire import Numbered, TextStatement
+from kasparro_pipeline.warehouse import compact
 from kasparro_pipeline.warehouse.tables import SCHEMA
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def page(sources: Sequence[str], *, limit: int, after: Position) -> TextStatemen
 
     def versions(table: str) -> str:
         return f"""(
-    select n.id, {KIND} as change, n.source, n.source_id, n.run_id,
+    select n.id, {KIND} as change, n.source, n.source_id, {compact.read("run_id", "n")} as run_id,
         case when n.deleted_at is null then {differences.record("n")} end as record,
         case when {KIND} = 'update' then {differences.changed("p", "n")} else '{{}}' end as changed
     from {table} n left join lateral (

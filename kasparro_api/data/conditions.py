@@ -4,6 +4,7 @@ from psycopg import sql
 
 from kasparro_api.data.filters import COMPARISONS, Filter
 from kasparro_api.wire import Numbered
+from kasparro_pipeline.warehouse import compact
 from kasparro_pipeline.warehouse.tables import AMOUNT_SORT, PUBLISHED_SORT
 
 _OPERATORS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
@@ -34,7 +35,7 @@ Values = Named | Numbered
 def condition(item: Filter, values: Values, published: str = PUBLISHED_SORT) -> str:
     """The condition that `item` is; `published` is the expression by which records are the newest."""
     attribute = item.column.startswith("attributes.")
-    value = _attribute(item, values) if attribute else sql.Identifier(item.column).as_string()
+    value = _attribute(item, values) if attribute else _column(item.column)
     if item.operator == "is_null":
         return f"{value} is null" if item.values[0] else f"{value} is not null"
     if item.operator == "overlap":
@@ -48,9 +49,26 @@ def condition(item: Filter, values: Values, published: str = PUBLISHED_SORT) -> 
         return f"{value} {_OPERATORS[item.operator]} {values.bind(item.values[0])}{known}"
     if item.operator == "ne":
         return f"{value} is distinct from {values.bind(item.values[0])}"
+    return _of_runs(item, values) if item.column == "run_id" else _one_of(item, value, values)
+
+
+def _one_of(item: Filter, value: str, values: Values) -> str:
     if len(item.values) == 1:  # an index that the column leads keeps its order only for one value
         return f"{value} = {values.bind(item.values[0])}"
     return f"{value} = any({values.bind(list(item.values))})"
+
+
+def _column(name: str) -> str:
+    return sql.Identifier(name).as_string() if compact.is_stored(name) else compact.read(name)
+
+
+def _of_runs(item: Filter, values: Values) -> str:
+    """Whether a record is of one of some runs: by the columns, of which the planner has statistics."""
+    named = f"run_id = any({values.bind(list(item.values))}::text[])"
+    uuids = [str(uuid) for value in item.values if (uuid := compact.as_uuid(str(value)))]
+    if not uuids:
+        return named
+    return f"({named} or (run_id is null and run_uuid = any({values.bind(uuids)}::uuid[])))"
 
 
 def _attribute(item: Filter, values: Values) -> str:

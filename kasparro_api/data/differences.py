@@ -5,6 +5,7 @@ from sqlalchemy import DateTime
 
 from kasparro_api.data.columns import SERVED
 from kasparro_api.sql import utc
+from kasparro_pipeline.warehouse import compact
 from kasparro_pipeline.warehouse.tables import CONTENT_COLUMNS, unified_record
 
 _PLAIN = tuple(name for name in CONTENT_COLUMNS if name != "attributes")
@@ -23,7 +24,7 @@ def changed(before: str, after: str) -> str:
     """
     columns = ", ".join(
         f"('{name}', {_json(before, name)}, {_json(after, name)},"
-        f" {before}.{name} is distinct from {after}.{name})"
+        f" {compact.read(name, before)} is distinct from {compact.read(name, after)})"
         for name in _PLAIN
     )
     return f"""(
@@ -39,7 +40,6 @@ def changed(before: str, after: str) -> str:
 
 
 def _json(row: str, name: str) -> str:
-    column = sql.Identifier(row, name)
     if isinstance(unified_record.c[name].type, DateTime):
-        return f"to_json({utc(column).as_string()})"
-    return f"to_json({column.as_string()})"
+        return f"to_json({utc(sql.Identifier(row, name)).as_string()})"
+    return f"to_json({compact.read(name, row)})"

@@ -18,6 +18,7 @@ from kasparro_api.data.requests import read_query
 from kasparro_api.runs.ledger_rows import shown
 from kasparro_api.sql import utc
 from kasparro_api.wire import Numbered, TextStatement
+from kasparro_pipeline.warehouse import compact
 from kasparro_pipeline.warehouse.history import VERSION_COLUMNS
 from kasparro_pipeline.warehouse.tables import SCHEMA
 
@@ -35,8 +36,9 @@ def _utc(row: str, column: str) -> str:
     return utc(sql.Identifier(row, column)).as_string()
 
 
+_RUN_ID = compact.read("run_id", "u")
 _RUN = shown(
-    "where run_id = u.run_id and source = u.source"
+    f"where run_id = {_RUN_ID} and source = u.source"
     " order by partition_key is not distinct from d.partition_key desc, started_at desc limit 1"
 ).as_string()
 
@@ -57,9 +59,9 @@ select {differences.record("u")},
         'run_id', x.run_id, 'reasons', x.reasons
     ) end,
     json_build_object(
-        'run_id', u.run_id, 'status', run.status, 'started_at', {_utc("run", "started_at")},
-        'finished_at', {_utc("run", "finished_at")}, 'url', $2::text || '/runs/' || u.run_id,
-        'dagster_url', $3::text || '/runs/' || u.run_id
+        'run_id', {_RUN_ID}, 'status', run.status, 'started_at', {_utc("run", "started_at")},
+        'finished_at', {_utc("run", "finished_at")}, 'url', $2::text || '/runs/' || {_RUN_ID},
+        'dagster_url', $3::text || '/runs/' || {_RUN_ID}
     ),
     u.changed_in
 from {SCHEMA}.unified_record u
@@ -84,7 +86,8 @@ where u.id = $1"""
 _VERSION = f"""json_build_object(
     'at', {_utc("n", "changed_at")}, 'change', {changes.KIND},
     'changed', case when {changes.KIND} = 'update' then {differences.changed("p", "n")} else '{{}}' end,
-    'content_hash', encode(n.content_hash, 'hex'), 'raw_id', nullif(n.raw_id, 0), 'run_id', n.run_id)"""
+    'content_hash', encode(n.content_hash, 'hex'), 'raw_id', nullif(n.raw_id, 0),
+    'run_id', {compact.read("run_id", "n")})"""
 
 
 async def read_lineage(request: Request) -> Response:

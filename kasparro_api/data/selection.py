@@ -19,6 +19,7 @@ from kasparro_api.data.filters import Filter
 from kasparro_api.data.parameters import Deleted
 from kasparro_api.sql import Statement
 from kasparro_api.wire import Numbered, TextStatement
+from kasparro_pipeline.warehouse import compact
 from kasparro_pipeline.warehouse.tables import AMOUNT_SORT, NEWEST_SORT, PUBLISHED_SORT, SCHEMA, TITLE_SORT
 
 _UNIFIED = f"{SCHEMA}.unified_record"
@@ -284,7 +285,7 @@ def _cell(name: str) -> str:
     forms of the first four.
     """
     if name == "tags":
-        return "to_json(tags) as tags"
+        return f"to_json({compact.read(name)}) as tags"
     if name not in _TEXTS:
         return SERVED[name]
     column = sql.Identifier(name).as_string()

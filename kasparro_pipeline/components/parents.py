@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from kasparro_pipeline.contract.spec import COLUMN_TYPES
+from kasparro_pipeline.warehouse import compact
 from kasparro_pipeline.warehouse.ledger import Connection
 from kasparro_pipeline.warehouse.tables import SCHEMA
 
@@ -23,4 +24,4 @@ def parents(connection: Connection, source: str, names: Sequence[str]) -> list[d
 
 
 def _column(name: str) -> str:
-    return f"{name}::text" if name in COLUMN_TYPES else "attributes ->> %s"
+    return f"{compact.read(name)}::text" if name in COLUMN_TYPES else "attributes ->> %s"

@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-from kasparro_pipeline.warehouse.tables import metadata, unified_record
+from kasparro_pipeline.warehouse.tables import GROWS_AT_ITS_END, metadata, unified_record
 
 CHANGE_LOCK = 0x63686E67
 """The advisory lock under which a change is dated; who has held it shared sees every change dated before."""
@@ -64,4 +64,4 @@ unified_history = Table(
     Index("unified_history_removed_idx", "replaced_in", "id", postgresql_where=text("removed")),
 )
 
-Index(None, unified_record.c.changed_in, unified_record.c.id)
+Index(None, unified_record.c.changed_in, unified_record.c.id, postgresql_with=GROWS_AT_ITS_END)

@@ -6,6 +6,7 @@ record that is there and broken is there. What may be deleted is decided in `del
 
 from collections.abc import Iterable
 
+from kasparro_pipeline.warehouse import compact
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 from kasparro_pipeline.warehouse.tables import SCHEMA
 from kasparro_pipeline.warehouse.validated_tables import unpacked
@@ -60,7 +61,8 @@ back as materialized (
 ),
 changed as (
     update {SCHEMA}.unified_record u
-    set deleted_at = case when u.deleted_at is null then now() end, updated_at = now(), run_id = %(run_id)s
+    set deleted_at = case when u.deleted_at is null then now() end, updated_at = now(),
+        run_id = %(run_id)s, run_uuid = %(run_uuid)s
     from (select id from gone union all select id from back) one where u.id = one.id
     returning u.deleted_at
 )
@@ -100,7 +102,7 @@ def apply(
         _APPLY,
         {
             "source": hold.source,
-            "run_id": hold.run_id,
+            **compact.run(hold.run_id),
             "living": list(living),
             "candidates": list(candidates),
             "elsewhere": list(elsewhere),

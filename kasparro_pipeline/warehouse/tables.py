@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    Uuid,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
@@ -57,11 +58,11 @@ def content() -> list[Column[object]]:
         Column("url", Text),
         Column("category", Text),
         Column("author", Text),
-        Column("tags", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+        Column("tags", ARRAY(Text), comment="null: none"),
         Column("amount", Numeric),
         Column("currency", Text),
         Column("published_at", DateTime(timezone=True)),
-        Column("attributes", JSONB, nullable=False, server_default=text("'{}'")),
+        Column("attributes", JSONB, comment="null: none"),
     ]
 
 
@@ -142,12 +143,14 @@ unified_record = Table(
     Column("version", Numeric, nullable=False),
     Column("content_hash", LargeBinary, nullable=False),
     Column("raw_id", BigInteger, nullable=False),
-    Column("run_id", Text, nullable=False),
+    Column("run_id", Text, comment="null: run_uuid has it"),
+    Column("run_uuid", Uuid, comment="the run's id if it is a UUID"),
     _now("first_seen_at"),
     _now("updated_at"),
     Column("deleted_at", DateTime(timezone=True)),
     Column("changed_in", BigInteger, nullable=False, server_default=text("kasparro.this_change()")),
     Column("search", TSVECTOR, Computed(SEARCH_VECTOR, persisted=True), comment="words of title and summary"),
+    CheckConstraint("run_id is not null or run_uuid is not null", name="run"),
     UniqueConstraint("source", "source_id"),
 )
 
@@ -172,7 +175,14 @@ for name, leading in {
         unified_record.c.id.desc(),
     )
 Index("unified_record_newest_idx", text(f"{NEWEST_SORT} DESC"), unified_record.c.id.desc())
-Index("unified_record_updated_at_id_idx", unified_record.c.updated_at, unified_record.c.id)
+# Full pages: what is new is sorted behind all that is there
+GROWS_AT_ITS_END = {"fillfactor": 100}
+Index(
+    "unified_record_updated_at_id_idx",
+    unified_record.c.updated_at,
+    unified_record.c.id,
+    postgresql_with=GROWS_AT_ITS_END,
+)
 Index("unified_record_amount_idx", text(AMOUNT_SORT), unified_record.c.id)
 Index("unified_record_title_idx", text(TITLE_SORT), unified_record.c.id)
 Index(

@@ -11,14 +11,15 @@ from typing import LiteralString
 
 from psycopg import sql
 
-from kasparro_pipeline.warehouse import checkpoints, filling, ledger
+from kasparro_pipeline.warehouse import checkpoints, compact, filling, ledger
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 from kasparro_pipeline.warehouse.tables import CONTENT_COLUMNS, SCHEMA
-from kasparro_pipeline.warehouse.validated_tables import ARRAYS, DEFAULTS, unpacked
+from kasparro_pipeline.warehouse.validated_tables import ARRAYS, unpacked
 
 A_PASS = 20
 """Rows of the table that a pass over it reads in the time of one look-up by key, roughly."""
-_COLUMNS = ("source", "source_id", *CONTENT_COLUMNS, "epoch", "version", "content_hash", "raw_id", "run_id")
+_RUN = {"run_id": sql.SQL("%(run_id)s::text"), "run_uuid": sql.SQL("%(run_uuid)s::uuid")}
+_COLUMNS = ("source", "source_id", *CONTENT_COLUMNS, "epoch", "version", "content_hash", "raw_id", *_RUN)
 
 _MERGE = """
 with given as materialized (
@@ -77,16 +78,20 @@ select
 
 def _value(name: str) -> sql.Composable:
     """A column of the unified table, of an unpacked batch."""
-    if name in {"run_id", "source"}:
+    if name in _RUN:
+        return _RUN[name]
+    if name == "source":
         return sql.Placeholder(name)
     if name in {"kind", "epoch"}:
         return sql.Identifier("b", name)
-    value = sql.Identifier("r", name)
-    if name == "tags":
-        value = sql.SQL("{}::text[]").format(value)  # type: ignore[assignment]
-    if name in DEFAULTS:
-        return sql.SQL("coalesce({}, {})").format(value, sql.SQL(DEFAULTS[name]))
-    return value
+    if name == "version":
+        return sql.SQL("coalesce(r.version, '-Infinity')")
+    return _stored(name, "r")
+
+
+def _stored(name: str, row: LiteralString) -> sql.SQL:
+    """A column of the unified table, of a validated record."""
+    return sql.SQL(compact.stored(name, f"{row}.{name}"))
 
 
 # A snapshot alone brings back what one has deleted, but not what was left without a valid version
@@ -159,7 +164,7 @@ restored as (
 deleted as (
     update {unified} u
     set deleted_at = coalesce(u.deleted_at, now()), updated_at = now(), epoch = 0, version = '-Infinity',
-        raw_id = 0, run_id = %(run_id)s
+        raw_id = 0, run_id = %(run_id)s, run_uuid = %(run_uuid)s
     from gone g where u.id = g.id and not exists (select from newest n where n.id = g.id)
     returning g.deleted_at is null as was_living
 )
@@ -172,9 +177,7 @@ select (select count(*) from restored), (select count(*) from deleted where was_
     key=sql.SQL(unpacked("b", "raw_id", "source_id", "superseded_by")),
     unified=sql.Identifier(SCHEMA, "unified_record"),
     newest=sql.SQL(", ").join(
-        sql.SQL("{} as run_id").format(sql.Placeholder("run_id"))
-        if name == "run_id"
-        else sql.Identifier("v", name)
+        sql.SQL("{} as {}").format(_RUN[name] if name in _RUN else _stored(name, "v"), sql.Identifier(name))
         for name in _COLUMNS[2:]
     ),
     sets=sql.SQL(", ").join(
@@ -226,9 +229,9 @@ def fill(connection: Connection, hold: Hold, *, after: int) -> int | None:
         with connection.transaction():
             ledger.require_hold(connection, hold)
             connection.execute("set local work_mem = '256MB'")
-            inserted = connection.execute(
-                _FILL, {**of_hold, "through": through, "run_id": hold.run_id}
-            ).rowcount
+            with filling.counted_at_once(connection):
+                filled = {**of_hold, "through": through, **compact.run(hold.run_id)}
+                inserted = connection.execute(_FILL, filled).rowcount
             filling.build_indexes(connection)
             # The next merge needs to know size and key; autovacuum looks at the rest, which takes longer
             connection.execute(f"analyze {SCHEMA}.unified_record (source, source_id)")
@@ -267,7 +270,7 @@ def merge_given(
 
 def _merge(connection: Connection, hold: Hold, statement: sql.Composed, **which: object) -> None:
     """Merge validated records of the partition, and count what became of them."""
-    of_hold = {"source": hold.source, "partition_key": hold.partition_key, "run_id": hold.run_id}
+    of_hold = {"source": hold.source, "partition_key": hold.partition_key, **compact.run(hold.run_id)}
     row = connection.execute(statement, {**of_hold, **which}).fetchone()
     assert row is not None  # noqa: S101 - the statement selects one row
     inserted, updated, unchanged, given = row
@@ -294,7 +297,7 @@ def withdraw_invalid(connection: Connection, hold: Hold) -> None:
         ledger.require_hold(connection, hold)
         row = connection.execute(
             _WITHDRAW,
-            {"source": hold.source, "partition_key": hold.partition_key, "run_id": hold.run_id},
+            {"source": hold.source, "partition_key": hold.partition_key, **compact.run(hold.run_id)},
         ).fetchone()
         assert row is not None  # noqa: S101 - the statement selects one row
         ledger.add_counts(connection, hold, {"updated": row[0], "deleted": row[1]})

@@ -28,7 +28,7 @@ from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.definitions import build_definitions
 from kasparro_pipeline.extract.documents import RawRecord
 from kasparro_pipeline.stack.sandbox.app import create_app
-from kasparro_pipeline.warehouse import migrate, raw_batches
+from kasparro_pipeline.warehouse import compact, migrate, raw_batches
 from tests.conftest import PROJECT
 
 if TYPE_CHECKING:
@@ -121,8 +121,9 @@ class Pipeline:
         return next(iter(self.one(query, *values).values()))
 
     def unified(self, source: str) -> dict[str, dict[str, Any]]:
-        """The unified records of a source by source_id."""
-        found = self.rows("select * from kasparro.unified_record where source = %s", source)
+        """The unified records of a source by source_id, as readers see them."""
+        shown = ", ".join(f"{compact.read(name)} as {name}" for name in ("tags", "attributes", "run_id"))
+        found = self.rows(f"select *, {shown} from kasparro.unified_record where source = %s", source)
         return {row["source_id"]: row for row in found}
 
     def everything(self) -> dict[str, list[Any]]:

@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from kasparro_pipeline.components import run_log
+from kasparro_pipeline.warehouse import compact
 from tests.integration.conftest import today
 
 if TYPE_CHECKING:
@@ -180,7 +181,8 @@ def test_p8_every_unified_record_leads_back_to_its_payload_document_and_run(buil
     rows = built_in.rows(
         "select u.title, convert_from(r.payload, 'utf8') as payload, d.location, e.run_id"
         " from kasparro.unified_record u join kasparro.raw_record r on r.id = u.raw_id"
-        " join kasparro.document d on d.id = r.document_id join kasparro.etl_run e on e.run_id = u.run_id"
+        " join kasparro.document d on d.id = r.document_id"
+        f" join kasparro.etl_run e on e.run_id = {compact.read('run_id', 'u')}"
     )
 
     assert len(rows) == run.ledger["inserted"]

@@ -86,6 +86,31 @@ def test_keys_and_indexes_are_afterwards_what_the_migrations_made(warehouse: Con
     assert len(before) > 10
 
 
+def test_a_filling_is_counted_and_dated_as_a_merge_is(
+    warehouse: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def noted() -> list[Any]:
+        it = waiting(warehouse)
+        it.merge(PARTITIONS[0], whole=False)
+        versions = warehouse.execute(
+            "select kind, version, records, deleted from kasparro.data_version"
+            " where source = %s and kind <> '' order by 1",
+            [it.source],
+        ).fetchall()
+        changes = warehouse.execute(
+            "select changed_at is not null, (select count(*) from kasparro.unified_record r"
+            " where r.changed_in = c.id) from kasparro.unified_change c where sources = %s",
+            [[it.source]],
+        ).fetchall()
+        return [versions, changes]
+
+    filled = noted()
+    triggers = "select tgname, tgenabled from pg_trigger where tgrelid = 'kasparro.unified_record'::regclass"
+    assert {row[1] for row in warehouse.execute(triggers)} == {"O"}
+    monkeypatch.setattr(filling, "FROM_RECORDS", 1_000)
+    assert filled == noted() == [[("thing", 1, 3, 0)], [(True, 3)]]
+
+
 def test_p6_readers_see_nothing_or_everything_with_its_indexes(
     warehouse: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
+from kasparro_pipeline.warehouse import compact
 from kasparro_pipeline.warehouse.tables import NEWEST_SORT
 from kasparro_pipeline.warehouse.tables import SCHEMA as TABLES
 from tests.benchmarks.servers import ServerUnavailableError
@@ -66,7 +67,9 @@ def program(home: Path) -> Path:
 def prepare(url: str) -> None:
     """Make the role, and a view of what the API serves, for it to read."""
     columns = [
-        sql.SQL("{} as {}").format(sql.SQL(_EXPRESSIONS.get(name, name)), sql.Identifier(name))
+        sql.SQL("{} as {}").format(
+            sql.SQL(_EXPRESSIONS.get(name) or compact.read(name)), sql.Identifier(name)
+        )
         for name in COLUMNS
     ]
     with psycopg.connect(url, autocommit=True) as connection:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import Depends, FastAPI, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, field_validator
@@ -48,14 +49,14 @@ class UnifiedRecord(_Base):
     url: Mapped[str | None]
     category: Mapped[str | None]
     author: Mapped[str | None]
-    tags: Mapped[list[str]]
+    tags: Mapped[list[str] | None]
     amount: Mapped[Decimal | None]
     currency: Mapped[str | None]
     published_at: Mapped[datetime | None]
-    attributes: Mapped[dict[str, Any]]
+    attributes: Mapped[dict[str, Any] | None]
     content_hash: Mapped[bytes]
     raw_id: Mapped[int]
-    run_id: Mapped[str]
+    run_id: Mapped[UUID] = mapped_column("run_uuid")
     first_seen_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     deleted_at: Mapped[datetime | None] = mapped_column(deferred=True)
@@ -82,7 +83,7 @@ class Record(BaseModel):
     attributes: dict[str, Any]
     content_hash: str
     raw_id: int
-    run_id: str
+    run_id: UUID
     first_seen_at: datetime
     updated_at: datetime
 
@@ -90,6 +91,16 @@ class Record(BaseModel):
     @classmethod
     def _hexadecimal(cls, value: bytes) -> str:
         return value.hex()
+
+    @field_validator("tags", mode="before")
+    @classmethod
+    def _no_tags(cls, value: list[str] | None) -> list[str]:
+        return value or []
+
+    @field_validator("attributes", mode="before")
+    @classmethod
+    def _no_attributes(cls, value: dict[str, Any] | None) -> dict[str, Any]:
+        return value or {}
 
 
 class Page(BaseModel):
