@@ -103,7 +103,7 @@ class _RowsToRead(Rows):
     """Regular rows whose cells nobody may ask for."""
 
     def __init__(self, start: int, payloads: Sequence[bytes], layout: Mapping[str, Any]) -> None:
-        super().__init__(start, payloads, self._read)
+        super().__init__(start, payloads)
         self._layout = layout
 
     def value(self, place: int) -> object:

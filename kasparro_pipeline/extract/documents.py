@@ -40,7 +40,7 @@ class RawRecord:
 class Rows(Sequence[RawRecord]):
     """Consecutive records of a document whose values are a table: many of them in little room."""
 
-    def __init__(self, start: int, payloads: Sequence[bytes], table: Table | Callable[[], Table]) -> None:
+    def __init__(self, start: int, payloads: Sequence[bytes], table: Table | None = None) -> None:
         self.start = start
         """Position of the first."""
         self.payloads = payloads
@@ -48,10 +48,13 @@ class Rows(Sequence[RawRecord]):
 
     @property
     def table(self) -> Table:
-        """The values; they may be read only now."""
-        if not isinstance(self._table, Table):
-            self._table = self._table()
+        """The values; if none were given, they are read now."""
+        if self._table is None:
+            self._table = self._read()
         return self._table
+
+    def _read(self) -> Table:
+        raise NotImplementedError("rows without a table are of a class that reads it")
 
     def value(self, place: int) -> object:
         """The value of one of the records."""
