@@ -21,7 +21,7 @@ from kasparro_pipeline.warehouse.repeated import Base, Stretches
 
 WINDOW = 40_000
 """Records of the base around the place of the last repeated one that the next ones are looked for among."""
-MOST_KEYS = 500_000
+MOST_KEYS = 300_000
 """Keys of records taken anew that are remembered; once there are more, everything is taken anew."""
 
 

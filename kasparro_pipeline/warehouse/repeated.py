@@ -92,7 +92,7 @@ select exists (
         and repeated.ids && int8range(b.first_raw_id, b.last_raw_id, '[]'))"""
 # Of a key that stands twice in a document the last record counts, so what it repeats depends on the others
 _APART: LiteralString = f"""
-with own as materialized (
+with own as not materialized (
     select r.raw_id, r.source_id from {SCHEMA}.validated_batch b
     cross join lateral unnest(b.raw_id, b.document_id, b.source_id) as r (raw_id, document_id, source_id)
     where b.source = %(source)s and b.partition_key = %(partition_key)s
@@ -106,10 +106,15 @@ beside as materialized (
     cross join lateral unnest(b.raw_id, b.source_id) as r (raw_id, source_id)
     where repeated.ids @> r.raw_id and r.source_id in (select source_id from own)
 ),
-valid as (select * from own union all select * from beside)
-select raw_id from valid
-where source_id in (select source_id from valid group by source_id having count(*) > 1)
+twice as materialized (
+    select source_id from own group by source_id having count(*) > 1
+    union select source_id from beside
+)
+select raw_id from own where source_id in (select source_id from twice)
+union all select raw_id from beside
 union all select raw_id from {SCHEMA}.rejected_record where document_id = %(document_id)s"""
+_WORK_MEM = "set local work_mem = '128MB'"
+"""For the keys of a million records."""
 
 
 def base_of(connection: Connection, hold: Hold, contract_digest: bytes) -> Base | None:
@@ -146,7 +151,9 @@ def base_of(connection: Connection, hold: Hold, contract_digest: bytes) -> Base 
         return None
     if _is(connection, f"select {_OVERTAKEN}", facts):
         return None
-    apart = connection.execute(_APART, facts, binary=True).fetchall()
+    with connection.transaction():
+        connection.execute(_WORK_MEM)
+        apart = connection.execute(_APART, facts, binary=True).fetchall()
     return Base(document_id, run_id, loaded_at, layout, profile, frozenset(row[0] for row in apart))
 
 
