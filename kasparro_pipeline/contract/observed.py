@@ -59,6 +59,23 @@ class Field:
         self, values: Sequence[Any], positions: Sequence[int], depth: int, *, text_only: bool
     ) -> None:
         """Count values, which came in the records at `positions`."""
+        if not values:
+            return
+        if (joined := _joined(values)) is not None:
+            self._observe_texts(values, joined, lambda index: (0, positions[index]), text_only=text_only)
+        elif None in values:
+            first = positions[values.index(None)]
+            self._count({"null": values.count(None)}, [None], lambda _: (0, first), lambda _: "null")
+            is_there = [value is not None for value in values]
+            others, where = list(compress(values, is_there)), list(compress(positions, is_there))
+            self.observe(others, where, depth, text_only=text_only)
+        else:
+            self._observe_kinds(values, positions, depth, text_only=text_only)
+
+    def _observe_kinds(
+        self, values: Sequence[Any], positions: Sequence[int], depth: int, *, text_only: bool
+    ) -> None:
+        """The same of values that are not null, and not all of them texts."""
         kinds = set(map(type, values))
         for kind in sorted(kinds, key=repr):
             some, where = values, positions
@@ -70,7 +87,8 @@ class Field:
                 return 0, where[index]
 
             if kind is str:
-                self._count_texts(some, place_of, text_only=text_only)
+                counts = formats.count_classes(some, "\n".join(some))
+                self._count_texts(counts, some, place_of, text_only=text_only)
             elif kind in {dict, list}:
                 name = "object" if kind is dict else "list"
                 self._count({name: len(some)}, some, place_of, lambda _: name)  # noqa: B023 - called at once
@@ -78,12 +96,24 @@ class Field:
                 self.bytes.observe(list(map(json_size, some)), place_of)
                 if kind is dict and depth < MAX_DEPTH:
                     self.observe_objects(some, where, depth + 1, MAX_KEYS, text_only=text_only)
-            elif kind is type(None):
-                self._count({"null": len(some)}, some, place_of, lambda _: "null")
             else:
                 counts = formats.count_classes_of_numbers(some)
                 self._count(counts, some, place_of, formats.class_of_number)
-        self._sketch(values, positions, kinds)
+        is_kept = [type(value) in _SKETCHED for value in values]
+        texts, where = list(map(str, compress(values, is_kept))), list(compress(positions, is_kept))
+        if texts:
+            self.values.observe(texts, "\n".join(texts), lambda index: (0, where[index]))
+
+    def _observe_texts(
+        self, texts: Sequence[str], joined: str, place_of: PlaceOf, *, text_only: bool
+    ) -> None:
+        """The same of texts, of which `joined` has one a line."""
+        few = self.values.observe(texts, joined, place_of)
+        if few is None:
+            counts = formats.count_classes(texts, joined)
+        else:
+            counts = _sums((formats.class_of(text), count) for text, count in few.items())
+        self._count_texts(counts, texts, place_of, text_only=text_only)
 
     def observe_objects(
         self,
@@ -197,14 +227,6 @@ class Field:
             stored.get("is_mapping", False),
         )
 
-    def _sketch(self, values: Sequence[Any], positions: Sequence[int], kinds: set[type]) -> None:
-        texts, where = values, positions
-        if kinds != {str}:
-            kept = [type(value) in _SKETCHED for value in values]
-            texts, where = list(map(str, compress(values, kept))), list(compress(positions, kept))
-        if texts:
-            self.values.observe(texts, lambda index: (0, where[index]))
-
     def _count(
         self,
         counts: Mapping[str, int],
@@ -220,13 +242,22 @@ class Field:
             else:
                 self.classes[name] = Seen(seen.count + count, seen.example, seen.place)
 
-    def _count_texts(self, texts: Sequence[str], place_of: PlaceOf, *, text_only: bool) -> None:
-        counts = formats.count_classes(texts)
+    def _count_texts(
+        self, counts: Mapping[str, int], texts: Sequence[str], place_of: PlaceOf, *, text_only: bool
+    ) -> None:
         if text_only:
             self._count(counts, texts, place_of, formats.class_of)
         else:
             in_json = _sums((formats.in_json(name), count) for name, count in counts.items())
             self._count(in_json, texts, place_of, lambda text: formats.in_json(formats.class_of(text)))
+
+
+def _joined(values: Sequence[Any]) -> str | None:
+    """The values with a line each, if all of them are texts."""
+    try:
+        return "\n".join(values)
+    except TypeError:
+        return None
 
 
 def _columns(
