@@ -4,6 +4,8 @@ A row holds records of one document that follow each other, in position and in r
 that: where a row ends is decided by its size alone, and no reader may depend on it.
 """
 
+import struct
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
@@ -17,6 +19,8 @@ MOST_RECORDS = 1_000
 """Records of a row: one record by its id costs the reading of the row."""
 MOST_BYTES = 2**20
 """Payload of a row; a larger record has a row of its own."""
+_INT4 = 23
+"""PostgreSQL's number of the type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +81,11 @@ def append(connection: Connection, arrived: Sequence[tuple[int, int, Sequence[Ra
     columns = "first_id, document_id, first_position, records, ends, payloads"
     statement = f"copy {SCHEMA}.raw_batch ({columns}) from stdin (format binary)"
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.set_types(["int8", "int8", "int4", "int4", "int4[]", "bytea"])
+        copy.set_types(["int8", "int8", "int4", "int4", "bytea", "bytea"])  # the array is made here
         for document_id, stored, records in arrived:
             _require_order(document_id, stored, records)
             for position, payloads in rows_of(records):
-                ends = list(accumulate(map(len, payloads)))
+                ends = _array(list(accumulate(map(len, payloads))))
                 copy.write_row((first_id, document_id, position, len(payloads), ends, b"".join(payloads)))
                 first_id += len(payloads)
     return first_id - 1
@@ -103,18 +107,30 @@ def rows_of(records: Sequence[RawRecord]) -> Iterator[tuple[int, Sequence[bytes]
         The first position of each row, and its payloads.
     """
     positions, payloads = _parts(records)
-    start, size = 0, 0
-    for number, payload in enumerate(payloads):
-        size += len(payload)
-        if number > start and (
-            number - start == MOST_RECORDS
-            or size > MOST_BYTES
-            or positions[number] != positions[number - 1] + 1
-        ):
-            yield positions[start], payloads[start:number]
-            start, size = number, len(payload)
-    if payloads:
-        yield positions[start], payloads[start:]
+    sizes = list(accumulate(map(len, payloads), initial=0))
+    for first, behind in _consecutive(positions):
+        start = first
+        while start < behind:
+            within = bisect_right(sizes, sizes[start] + MOST_BYTES, lo=start) - 1
+            stop = min(max(within, start + 1), start + MOST_RECORDS, behind)
+            yield positions[start], payloads[start:stop]
+            start = stop
+
+
+def _consecutive(positions: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The places of positions that follow each other: of the first one, and behind the last one."""
+    if positions and positions[-1] - positions[0] == len(positions) - 1:  # they rise
+        yield 0, len(positions)
+        return
+    breaks = [place for place, (one, two) in enumerate(pairwise(positions), 1) if two != one + 1]
+    yield from pairwise([0, *breaks, len(positions)])
+
+
+def _array(numbers: Sequence[int]) -> bytes:
+    """An array of int4 in PostgreSQL's binary form: psycopg would ask of each number what it is."""
+    parts = [4] * (2 * len(numbers))  # each with its length before it
+    parts[1::2] = numbers
+    return struct.pack(f"!5i{len(parts)}i", 1, 0, _INT4, len(numbers), 1, *parts)
 
 
 def _parts(records: Sequence[RawRecord]) -> tuple[Sequence[int], Sequence[bytes]]:
