@@ -3,25 +3,24 @@
 Values are counted column by column: many values of one key at once. The whole is in `profile`.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from itertools import compress
 from typing import Any, Self
 
 from kasparro_pipeline.contract import formats
-from kasparro_pipeline.contract.mapping import MAX_DEPTH, is_encodable
+from kasparro_pipeline.contract.mapping import MAX_DEPTH
+from kasparro_pipeline.contract.object_columns import columns_of, storable
 from kasparro_pipeline.contract.sketch import Place, PlaceOf, Seen, Sizes, Sketch, json_size, shown
 from kasparro_pipeline.contract.table import Table
 
 MAX_KEYS = 200
 """Different keys of an object inside a record that are told apart: one with more is a mapping, not a set of
 fields, and its values are one field ANY_KEY."""
-MAX_KEY = 200
-"""Characters of a key; a longer one is shown with a hash."""
 ANY_KEY = "*"
 _SKETCHED = {str, int, Decimal, float}
 
@@ -63,20 +62,34 @@ class Field:
             return
         if (joined := _joined(values)) is not None:
             self._observe_texts(values, joined, lambda index: (0, positions[index]), text_only=text_only)
-        elif None in values:
-            first = positions[values.index(None)]
-            self._count({"null": values.count(None)}, [None], lambda _: (0, first), lambda _: "null")
-            is_there = [value is not None for value in values]
-            others, where = list(compress(values, is_there)), list(compress(positions, is_there))
-            self.observe(others, where, depth, text_only=text_only)
-        else:
-            self._observe_kinds(values, positions, depth, text_only=text_only)
+            return
+        kinds = frozenset(map(type, values))
+        if type(None) not in kinds:
+            self._observe_kinds(values, positions, kinds, depth, text_only=text_only)
+            return
+        first = positions[values.index(None)]
+        self._count({"null": values.count(None)}, [None], lambda _: (0, first), lambda _: "null")
+        others = [value for value in values if value is not None]
+
+        @cache  # few are asked for, if any
+        def where() -> list[int]:
+            return [place for place, value in zip(positions, values, strict=True) if value is not None]
+
+        if (joined := _joined(others)) is None:
+            self._observe_kinds(others, where(), kinds - {type(None)}, depth, text_only=text_only)
+        elif others:
+            self._observe_texts(others, joined, lambda index: (0, where()[index]), text_only=text_only)
 
     def _observe_kinds(
-        self, values: Sequence[Any], positions: Sequence[int], depth: int, *, text_only: bool
+        self,
+        values: Sequence[Any],
+        positions: Sequence[int],
+        kinds: frozenset[type],
+        depth: int,
+        *,
+        text_only: bool,
     ) -> None:
-        """The same of values that are not null, and not all of them texts."""
-        kinds = set(map(type, values))
+        """The same of values of these kinds, none of them null, and not all of them texts."""
         for kind in sorted(kinds, key=repr):
             some, where = values, positions
             if len(kinds) > 1:
@@ -125,7 +138,7 @@ class Field:
         text_only: bool,
     ) -> None:
         """Count what objects hold, key by key."""
-        columns = {} if self.is_mapping else _columns(objects, positions)
+        columns = {} if self.is_mapping else columns_of(objects, positions)
         if len(self.fields.keys() | columns.keys()) > max_keys:
             self.become_mapping()
         if self.is_mapping:
@@ -140,7 +153,7 @@ class Field:
         if self.is_mapping or len(self.fields.keys() | table.columns.keys()) > max_keys:
             self.observe_objects(list(table), positions, 1, max_keys, text_only=text_only)
         else:
-            columns = {_storable(name): (column, positions) for name, column in table.columns.items()}
+            columns = {storable(name): (column, positions) for name, column in table.columns.items()}
             self._observe_columns(columns, 1, text_only=text_only)
 
     def _observe_columns(
@@ -258,36 +271,6 @@ def _joined(values: Sequence[Any]) -> str | None:
         return "\n".join(values)
     except TypeError:
         return None
-
-
-def _columns(
-    objects: Sequence[dict[str, Any]], positions: Sequence[int]
-) -> dict[str, tuple[Sequence[Any], Sequence[int]]]:
-    """The values by key, each with the positions of the records that hold them."""
-    keys = objects[0].keys()
-    if set(map(len, objects)) == {len(keys)}:
-        try:
-            return {_storable(key): ([one[key] for one in objects], positions) for key in keys}
-        except KeyError:
-            pass  # as many keys, but others
-    columns: dict[str, tuple[list[Any], list[int]]] = {}
-    for one, position in zip(objects, positions, strict=True):
-        for key, value in one.items():
-            column = columns.get(key)
-            if column is None:
-                column = columns[key] = ([], [])
-            column[0].append(value)
-            column[1].append(position)
-    return {_storable(key): column for key, column in columns.items()}
-
-
-def _storable(key: str) -> str:
-    """A key that PostgreSQL can store: NUL and lone surrogates are shown, not kept."""
-    if len(key) > MAX_KEY:
-        key = f"{key[:MAX_KEY]}…{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
-    if "\x00" in key or not is_encodable(key):
-        return key.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\u0000")
-    return key
 
 
 def _sums(counts: Iterable[tuple[str, int]]) -> Counter[str]:

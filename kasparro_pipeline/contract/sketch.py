@@ -97,11 +97,13 @@ class Sketch:
             if self.is_sample:
                 hashes = hashes or _hashes(texts, joined)
                 places: Sequence[int] = _at_most(self._largest(), hashes, start, end)
+                came = Counter([texts[place] for place in places])
             else:
                 places = range(start, min(end, len(texts)))
-            came = Counter([texts[place] for place in places])
-            counts += came
-            self._keep(came, lambda text, places=places: place_of(_first(texts, text, places)))  # type: ignore[misc]
+                came = Counter(texts[start:end])
+                counts += came
+            if came:
+                self._keep(came, lambda text, places=places: place_of(_first(texts, text, places)))  # type: ignore[misc]
         return counts if are_kept and not self.is_sample else None
 
     def _largest(self) -> int:

@@ -15,6 +15,7 @@ from kasparro_pipeline.contract import formats, observed, profile, sketch
 from kasparro_pipeline.contract.observed import Field
 from kasparro_pipeline.contract.profile import Profile
 from kasparro_pipeline.contract.sketch import MAX_VALUES, SAMPLE, Sketch, overlap, shown
+from kasparro_pipeline.contract.table import Table
 
 
 def profile_of(records: list[Any], *, first: int = 0, text_only: bool = False, batch: int = 1000) -> Profile:
@@ -123,6 +124,16 @@ def test_the_values_of_a_long_column_are_kept_as_if_they_came_one_by_one(differe
     made = profile_of(records, batch=3000)
     assert made == profile_of(records, batch=1)
     assert made == profile_of(records, batch=999)
+
+
+def test_a_long_table_has_the_profile_of_its_records() -> None:
+    records = [
+        {"a": str(number), "b": None if number % 3 else "x", "c": str(number % 7)} for number in range(9001)
+    ]
+    table = Table({name: [record[name] for record in records] for name in "abc"}, len(records))
+    made = Profile(text_only=True)
+    made.observe_table(table, range(5, 5 + len(records)))
+    assert made == profile_of(records, first=5, text_only=True)
 
 
 @given(
