@@ -7,8 +7,9 @@ from typing import Any
 from psycopg import sql
 
 from kasparro_api.sql import Statement, rendered, table
+from kasparro_pipeline.warehouse.repeated import of_documents
 from kasparro_pipeline.warehouse.tables import COUNT_COLUMNS, document
-from kasparro_pipeline.warehouse.validated_tables import validated_record
+from kasparro_pipeline.warehouse.validated_tables import unpacked, validated_batch, validated_record
 
 SHOWN_IDS = 100
 """Ids of records that are listed of each kind."""
@@ -77,14 +78,26 @@ def _schema(a: Run, b: Run) -> dict[str, object]:
     }
 
 
-# Of several versions of a record in a run's documents the one that its merge took counts (P3)
+# Of several versions of a record in a run's documents the one that its merge took counts (P3). What they
+# repeat of earlier documents was validated with these
 _HAS = """(
+    with came as (
+        select d.* from {document} d where d.source = %s and d.partition_key = %s and d.run_id = %s
+    ),
+    repeated as materialized (select {repeated} as ids)
     select distinct on (source_id) source_id, content_hash
     from (
         select v.source_id collate "C" as source_id, content_hash, epoch, version, raw_id
-        from {document} d join {validated} v on v.document_id = d.id
+        from came d join {validated} v on v.document_id = d.id
             and (v.source, v.partition_key) = (d.source, d.partition_key)
-        where d.source = %s and d.partition_key = %s and d.run_id = %s and v.superseded_by is null
+        where v.superseded_by is null
+        union all
+        select r.source_id collate "C", r.content_hash, b.epoch, coalesce(r.version, '-Infinity'), r.raw_id
+        from (select distinct source from came) s cross join repeated
+        join {batch} b on b.source = s.source
+            and repeated.ids && int8range(b.first_raw_id, b.last_raw_id, '[]')
+        cross join lateral {unpacked}
+        where repeated.ids @> r.raw_id and r.superseded_by is null
     ) records
     order by source_id, epoch desc, version desc, raw_id desc
 )"""
@@ -113,7 +126,14 @@ select json_build_object(
     'changed', count(*) filter (where verdict = 'changed'),
     'ids', json_build_object({ids})
 ) from compared""",
-    has=rendered(_HAS, document=table(document.name), validated=table(validated_record.name)),
+    has=rendered(
+        _HAS,
+        document=table(document.name),
+        validated=table(validated_record.name),
+        batch=table(validated_batch.name),
+        repeated=sql.SQL(of_documents("select id from came")),
+        unpacked=sql.SQL(unpacked("b", "source_id", "content_hash", "version", "raw_id", "superseded_by")),
+    ),
     ids=sql.SQL(", ").join(
         sql.SQL("{}, {}").format(
             sql.Literal(verdict), rendered(_IDS, verdict=sql.Literal(verdict), limit=sql.Literal(SHOWN_IDS))

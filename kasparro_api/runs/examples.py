@@ -7,6 +7,7 @@ COUNTS_EXAMPLE: dict[str, Any] = {
     "documents_unchanged": 0,
     "bytes": 51234,
     "extracted": 300,
+    "repeated": 0,
     "read": 300,
     "validated": 297,
     "rejected": 2,

@@ -20,13 +20,16 @@ OUTCOMES = (
     "validated",
     "rejected",
     "superseded",
+    "repeated",
     "inserted",
     "updated",
     "unchanged",
     "stale",
     "deleted",
 )
-"""What became of the records: by their validation the first three, by the merge the others."""
+"""What became of the records: by their validation the first three, by the merge those from `inserted` on.
+
+Those in between were there already."""
 
 
 def statement() -> Statement:
@@ -92,7 +95,7 @@ select source, (
     coalesce(unified_records, 0)
 from (select * from {totals} totals full join {records} records using (source)) sources
 left join lateral (
-    select seconds, rejected::numeric / nullif(read, 0) as rejected_ratio from {last} last
+    select seconds, rejected::numeric / nullif(read + repeated, 0) as rejected_ratio from {last} last
 ) last on true
 order by source""",
     outcomes=listed("coalesce({name}, 0)", OUTCOMES),

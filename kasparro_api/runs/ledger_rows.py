@@ -50,9 +50,9 @@ RUN = rendered(
     """run_id, source, partition_key, status,
     {started_at} as started_at, {finished_at} as finished_at,
     round(seconds, 3) as duration_seconds,
-    round(read / nullif(seconds, 0), 3) as records_per_second,
+    round((read + repeated) / nullif(seconds, 0), 3) as records_per_second,
     contract_version, {counts} as counts,
-    round(rejected::numeric / nullif(read, 0), 6) as rejected_share,
+    round(rejected::numeric / nullif(read + repeated, 0), 6) as rejected_share,
     error,
     %s::text || '/runs/' || run_id as dagster_url""",
     started_at=utc(sql.Identifier("started_at")),
@@ -65,8 +65,9 @@ One value is bound: the address of Dagster's UI, or null.
 """
 
 _FACTS = """jsonb_build_object(
-    'status', {run}.status, 'seconds', {run}.seconds, 'read', {run}.read, 'rejected', {run}.rejected,
-    'documents', {run}.documents, 'documents_unchanged', {run}.documents_unchanged)"""
+    'status', {run}.status, 'seconds', {run}.seconds, 'read', {run}.read + {run}.repeated,
+    'rejected', {run}.rejected, 'documents', {run}.documents,
+    'documents_unchanged', {run}.documents_unchanged)"""
 
 FACTS = rendered(_FACTS, run=sql.Identifier("run"))
 """What `anomalies` judges of a row `run`."""

@@ -32,10 +32,10 @@ class RunBase(BaseModel):
     started_at: datetime
     finished_at: datetime | None = Field(description="Of a lost run its last sign of life.")
     duration_seconds: float = Field(description="Until now while the run is under way.")
-    records_per_second: float | None = Field(description="Records read, over the duration.")
+    records_per_second: float | None = Field(description="Records read or repeated, over the duration.")
     contract_version: int | None = Field(description="The version of the contract that it validated with.")
     counts: dict[str, int] = Field(description="Read, validated, rejected, inserted, updated and so on.")
-    rejected_share: float | None = Field(description="Of the records read, 0 to 1.")
+    rejected_share: float | None = Field(description="Of the records read or repeated, 0 to 1.")
     error: str | None
     dagster_url: str | None = Field(description="The run's page in Dagster.")
 

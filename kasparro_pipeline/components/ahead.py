@@ -4,7 +4,7 @@ What the items are, is not known here.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final, TypeVar
@@ -26,7 +26,7 @@ def _soon() -> Iterator[None]:
         sys.setswitchinterval(interval)
 
 
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
+def ahead(items: Iterator[Item]) -> Generator[Item]:
     """The items, each made while the one before it is in use. The first one is made in the caller's thread.
 
     The thread that makes the others may use nothing that the caller uses meanwhile, such as its connection.

@@ -15,6 +15,7 @@ from kasparro_pipeline.components import quarantine, steps
 from kasparro_pipeline.components.api_links import links_to_api
 from kasparro_pipeline.components.checks import checks_of
 from kasparro_pipeline.components.checks.check import Check, Look
+from kasparro_pipeline.components.comparison import comparison_of
 from kasparro_pipeline.components.holding import held
 from kasparro_pipeline.components.kept_connections import keep_connections
 from kasparro_pipeline.components.resources import Warehouse
@@ -47,11 +48,11 @@ def build_assets(source: Source) -> list[dg.AssetsDefinition]:
             steps.extract_to_raw(
                 connection,
                 hold,
-                extraction.batches,
-                incremental=extraction.incremental,
-                lookback_window=extraction.lookback_window,
-                one_document=extraction.one_document,
+                extraction,
                 taking=Taking(rules.scope(hold.partition_key)) if rules else None,
+                comparison=comparison_of(source.contract, work.another)
+                if extraction.one_document and not rules
+                else None,
             )
         except PermanentUpstreamError:
             # going on at the same place would meet the same: the next run begins anew

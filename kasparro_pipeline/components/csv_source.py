@@ -81,7 +81,7 @@ class _Csv(Source):
 
         request = Request(today=launched_on, known=known, partial=partial)
         found = CsvExtraction(self.spec, self._place(), hold.partition_key, request)
-        return Extraction(found, incremental=False, one_document=found.one_document)
+        return Extraction(found, incremental=False, one_document=found.one_document, tell=found.compare_with)
 
     def metadata(self, connection: Connection, partition_key: str) -> Mapping[str, Any]:
         """How the partition's documents were read: what was declared, and what was found out."""

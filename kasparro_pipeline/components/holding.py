@@ -14,7 +14,7 @@ from kasparro_pipeline.components import run_log
 from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError
 from kasparro_pipeline.warehouse import ledger
-from kasparro_pipeline.warehouse.errors import WarehouseError
+from kasparro_pipeline.warehouse.errors import BaseReplacedError, WarehouseError
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 
 MAX_RETRIES = 2
@@ -24,6 +24,7 @@ TRANSIENT = (
     TransientUpstreamError,
     psycopg.OperationalError,  # lost connections, lock time-outs, deadlocks, a full disk
     psycopg.InterfaceError,
+    BaseReplacedError,
 )
 
 logger = logging.getLogger(__name__)

@@ -2,15 +2,17 @@
 
 Lines are counted in what is stored, so they are the same in a later validation or replay, whatever became of
 the file. Batches that follow each other are counted as they come; only where a beginning is missing, or rows
-in between, are rows read from the warehouse for that.
+in between, are rows read from the warehouse for that. Of rows that the file repeats from an earlier one, the
+lines were counted when they came.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 
 from kasparro_pipeline.extract import csv_lines, csv_rows
-from kasparro_pipeline.warehouse import raw_reader
+from kasparro_pipeline.warehouse import raw_reader, repeated
 from kasparro_pipeline.warehouse.ledger import Connection
 from kasparro_pipeline.warehouse.raw_reader import StoredBatch
 from kasparro_pipeline.warehouse.validated import RejectedRecord
@@ -25,6 +27,8 @@ class RowLines:
         """Of each document the raw id up to which lines are counted, and the line behind it."""
         self._read: dict[int, tuple[int, int]] = {}
         """Of each document the raw id before the row read last, and the line in which that begins."""
+        self._repeated: dict[int, tuple[list[int], list[int]]] = {}
+        """Of each document where its repeated rows begin, and how many lines they take up to there."""
 
     def told(self, batch: StoredBatch, refused: list[RejectedRecord]) -> list[RejectedRecord]:
         """The rejected records of a batch, with the line before each message if they are CSV rows."""
@@ -37,7 +41,8 @@ class RowLines:
             behind = place + len(list(same))
             raw_ids = batch.records.raw_ids[place:behind]
             own = [raw_id for raw_id in wanted if raw_ids[0] <= raw_id <= raw_ids[-1]]
-            lines |= self._lines(document_id, raw_ids, batch.records.payloads[place:behind], own, batch)
+            found = self._lines(document_id, raw_ids, batch.records.payloads[place:behind], own, batch)
+            lines |= self._among_repeated(document_id, found)
             place = behind
         return [
             replace(
@@ -78,6 +83,22 @@ class RowLines:
         line += csv_lines.count(b"".join(payloads[place:]), encoding)
         self._reached[document_id] = raw_ids[-1], line
         return found
+
+    def _among_repeated(self, document_id: int, lines: dict[int, int]) -> dict[int, int]:
+        """The lines, with those of the repeated rows before each of them."""
+        if not lines:
+            return lines
+        if document_id not in self._repeated:
+            self._repeated[document_id] = repeated.lines_before(self._connection, document_id)
+        begins, taken = self._repeated[document_id]
+        if not begins:
+            return lines
+        positions = raw_reader.positions(self._connection, document_id, list(lines))
+        before = {raw_id: bisect_left(begins, position) for raw_id, position in positions.items()}
+        return {
+            raw_id: line + (taken[before[raw_id] - 1] if before[raw_id] else 0)
+            for raw_id, line in lines.items()
+        }
 
     def _stored(self, document_id: int, raw_ids: Sequence[int], batch: StoredBatch) -> dict[int, int]:
         """The same of records of a document, in rising order, from what is stored of it before them."""

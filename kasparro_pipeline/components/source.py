@@ -1,7 +1,7 @@
 """A source as the Dagster side sees it: names, partitions, and how to extract one of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import dagster as dg
 
 from kasparro_pipeline.components.source_spec import SourceSpec
-from kasparro_pipeline.extract.documents import Batch
+from kasparro_pipeline.extract.documents import Batch, CameBefore
 from kasparro_pipeline.warehouse.deletions import Rules
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 
@@ -28,6 +28,8 @@ class Extraction:
     lookback_window: timedelta | None = None
     one_document: bool = False
     """Whether all batches are of one document, and ask the warehouse nothing behind the first of them."""
+    tell: Callable[[CameBefore], None] = lambda _came_before: None
+    """Told, once a document is compared with an earlier one, how to ask which of its records came before."""
 
 
 class Source(ABC):

@@ -8,19 +8,19 @@ import gc
 import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict
-from datetime import timedelta
 from functools import partial
 
 from kasparro_pipeline.components.ahead import ahead
+from kasparro_pipeline.components.comparison import Comparison
+from kasparro_pipeline.components.parts import parts_of
 from kasparro_pipeline.components.row_lines import RowLines
+from kasparro_pipeline.components.source import Extraction
 from kasparro_pipeline.contract.judging import Judge, Judged, compile_judge
-from kasparro_pipeline.contract.profile import Profile
 from kasparro_pipeline.contract.spec import Contract
 from kasparro_pipeline.contract.validation import NO_VERSION, Reason, winners
 from kasparro_pipeline.extract import records
-from kasparro_pipeline.extract.documents import Batch, RawRecord, Rows
 from kasparro_pipeline.warehouse import (
     checkpoints,
     contracts,
@@ -74,50 +74,31 @@ def _young_garbage_only() -> Iterator[None]:
 def extract_to_raw(
     connection: Connection,
     hold: Hold,
-    batches: Iterable[Batch],
+    extraction: Extraction,
     *,
-    incremental: bool,
-    lookback_window: timedelta | None = None,
-    one_document: bool = False,
     taking: Taking | None = None,
+    comparison: Comparison | None = None,
 ) -> None:
-    """Store every batch as it comes (P1, P4).
+    """Store every batch of an extraction as it comes (P1, P4).
 
-    `incremental` says that the last batch's cursor is the source's own, where the next extraction starts.
-    `one_document`: all batches are of one document, and asking for the next one asks the warehouse nothing.
-    `taking` is the snapshot that they make up together.
+    `taking` is the snapshot that the batches make up together. With a `comparison`, records of a document
+    that the one before it brought already are not stored again.
     """
-    store = partial(
-        _store, connection, hold, incremental=incremental, lookback_window=lookback_window, taking=taking
-    )
-    parts = _parts(connection, hold, batches)
+    store = partial(_store, connection, hold, extraction=extraction, taking=taking)
     together: list[Part] = []
-    try:
-        for part in ahead(parts) if one_document else parts:
-            together.append(part)
-            waiting = sum(len(one.batch.records) for one in together)
-            if not part.batch.more_is_there or waiting >= STORED_TOGETHER:
-                storing, together = together, []
-                store(storing)
-    except Exception:
-        if together:  # received whole before the upstream failed
-            store(together)
-        raise
-
-
-def _parts(connection: Connection, hold: Hold, batches: Iterable[Batch]) -> Iterator[Part]:
-    """The batches with the profiles of their documents so far."""
-    location, profile = None, Profile()
-    for batch in batches:
-        if batch.document is not None and batch.document.location != location:
-            location = batch.document.location
-            begins = bool(batch.records) and batch.records[0].position == 0
-            partial = None if begins else raw.partial_document(connection, hold.source, location)
-            resumed = partial is not None and partial.sha256 == batch.document.sha256
-            profile = Profile.of([(0, partial.profile)]) if partial is not None and resumed else Profile()
-            profile.text_only = batch.document.layout["format"] != "json"
-        _observe(profile, batch.records)
-        yield Part(batch, profile.as_json())
+    with closing(parts_of(connection, hold, extraction, comparison)) as made, ExitStack() as stack:
+        parts = stack.enter_context(closing(ahead(made))) if extraction.one_document else made
+        try:
+            for part in parts:
+                together.append(part)
+                waiting = sum(len(one.batch.records) for one in together)
+                if not part.batch.more_is_there or waiting >= STORED_TOGETHER:
+                    storing, together = together, []
+                    store(storing)
+        except Exception:
+            if together:  # received whole before the upstream failed
+                store(together)
+            raise
 
 
 def _store(
@@ -125,8 +106,7 @@ def _store(
     hold: Hold,
     parts: Sequence[Part],
     *,
-    incremental: bool,
-    lookback_window: timedelta | None,
+    extraction: Extraction,
     taking: Taking | None,
 ) -> None:
     last = parts[-1].batch
@@ -134,8 +114,8 @@ def _store(
         connection,
         hold,
         parts,
-        source_cursor=last.cursor if last.done and incremental else None,
-        lookback_window=lookback_window,
+        source_cursor=last.cursor if last.done and extraction.incremental else None,
+        lookback_window=extraction.lookback_window,
         taking=taking,
     )
     documents = [part.batch.document for part in parts]
@@ -144,13 +124,6 @@ def _store(
         _named(document.location if document else "not modified" for document in documents),
         ", ".join(f"{name} {count}" for name, count in counts.items() if count) or "nothing new",
     )
-
-
-def _observe(profile: Profile, found: Sequence[RawRecord]) -> None:
-    if isinstance(found, Rows):
-        profile.observe_table(found.table, range(found.start, found.start + len(found)))
-    else:
-        profile.observe([record.value for record in found], [record.position for record in found])
 
 
 @_young_garbage_only()

@@ -22,9 +22,11 @@ def columns_of(
     `longest`: characters of a cell that `read` still accepts.
     """
     width, delimiter = len(layout["columns"]), layout["delimiter"]
+    if not lines:
+        return [()] * width
     marks = [mark for mark in (layout["quote"], layout.get("escape")) if mark]
     others = sorted({place for mark in marks for place, line in enumerate(lines) if mark in line})
-    if width == 1 or not lines or len(others) * FEW > len(lines):  # in one column a blank line is no cell
+    if width == 1 or len(others) * FEW > len(lines):  # in one column a blank line is no cell
         return _by_row(lines, read)
     some, end = lines, "\r\n" if lines[0].endswith("\r\n") else "\n"
     if others:

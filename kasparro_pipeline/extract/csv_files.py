@@ -21,7 +21,7 @@ from kasparro_pipeline.extract.csv_lines import Lines, codec_name
 from kasparro_pipeline.extract.csv_place import Place
 from kasparro_pipeline.extract.csv_spec import CsvFiles
 from kasparro_pipeline.extract.decompression import Archive, Stream, content, digest, kind_of
-from kasparro_pipeline.extract.documents import Batch, Document, KnownDocument, Request
+from kasparro_pipeline.extract.documents import Batch, CameBefore, Document, KnownDocument, Request
 from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError, UpstreamError
 
 SAMPLE = 1024 * 1024
@@ -72,6 +72,11 @@ class CsvExtraction:
         self._kind = kind_of(self._received.file) if spec.compression == "auto" else spec.compression
         self.one_document = self._kind != "zip"
         """Whether all batches are of one document, and ask the warehouse nothing behind the first of them."""
+        self._came_before: CameBefore | None = None
+
+    def compare_with(self, came_before: CameBefore) -> None:
+        """Let rows that came before be no more than cut, from the next batch on."""
+        self._came_before = came_before
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches, once."""
@@ -131,7 +136,7 @@ class CsvExtraction:
         layout["columns"] = columns(lines, layout, header_rows, self._spec.duplicate_headers)
         layout["first_line"] = lines.taken + 1
         document = self._document(location, found, layout, told)
-        for records, complete in csv_rows.batches(lines, layout, skip):
+        for records, complete in csv_rows.batches(lines, layout, skip, lambda: self._came_before):
             if complete:
                 self._received.require_same()
                 if lines.sha256() != sha:

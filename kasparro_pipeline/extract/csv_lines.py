@@ -158,12 +158,15 @@ class Lines:
             return None
         return lines
 
+    def bytes_of_many(self, lines: Sequence[str]) -> list[bytes]:
+        """The bytes of cut lines, none of which counts as taken."""
+        if self._bytewise:
+            return [line.encode("latin-1") for line in lines]
+        return list(map(self._bytes, lines))
+
     def take_many(self, lines: Sequence[str]) -> list[bytes]:
         """The bytes of cut lines that are a row each."""
-        if self._bytewise:
-            payloads = [line.encode("latin-1") for line in lines]
-        else:
-            payloads = [line.encode(self.encoding) for line in lines]
+        payloads = self.bytes_of_many(lines)
         if self._before:
             payloads[0] = b"".join(map(self._bytes, self._before)) + payloads[0]
             self.taken += len(self._before)

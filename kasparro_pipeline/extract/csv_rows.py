@@ -6,14 +6,14 @@ several lines, stray quotes or a ragged row are looked at one by one, with the s
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from kasparro_pipeline.contract.table import Table
 from kasparro_pipeline.extract.csv_columns import columns_of
 from kasparro_pipeline.extract.csv_lines import KEPT, UNDECODABLE, Lines, bytes_of
-from kasparro_pipeline.extract.documents import RawRecord, Rows
+from kasparro_pipeline.extract.documents import CameBefore, RawRecord, Rows
 from kasparro_pipeline.extract.unreadable import UnreadableRecordError
 
 BATCH_ROWS = 20_000
@@ -22,6 +22,8 @@ MAX_FIELD = 16 * 1024 * 1024
 """Characters of one cell."""
 csv.field_size_limit(MAX_FIELD)  # of the process: for the file, and for a stored row that is read again
 
+_CUT_AT_BYTES = frozenset({"utf-8", "ascii"})
+"""Encodings in which no byte of one character is that of another one."""
 _LINE_END = re.compile(r"\r\n?|\n")
 Cells = list[str]
 
@@ -47,11 +49,20 @@ def first(lines: Lines, layout: Mapping[str, Any]) -> Cells | None:
         return None
 
 
-def batches(lines: Lines, layout: Mapping[str, Any], skip: int) -> Iterator[tuple[Sequence[RawRecord], bool]]:
-    """The records behind the first `skip`, BATCH_ROWS at a time; and whether they are the last ones."""
+def batches(
+    lines: Lines,
+    layout: Mapping[str, Any],
+    skip: int,
+    came_before: Callable[[], CameBefore | None] = lambda: None,
+) -> Iterator[tuple[Sequence[RawRecord], bool]]:
+    """The records behind the first `skip`, BATCH_ROWS at a time; and whether they are the last ones.
+
+    What `came_before` gives, asked before each batch, spares the cells of rows that are known to be a row
+    each: they are read only if somebody asks for them.
+    """
     waiting: Sequence[RawRecord] = ()
     start = 0
-    for records in _runs(lines, layout):
+    for records in _runs(lines, layout, came_before):
         fresh = records[max(0, skip - start) :]
         start += len(records)
         if waiting and fresh:
@@ -60,19 +71,74 @@ def batches(lines: Lines, layout: Mapping[str, Any], skip: int) -> Iterator[tupl
     yield waiting, True
 
 
-def _runs(lines: Lines, layout: Mapping[str, Any]) -> Iterator[Sequence[RawRecord]]:
+def _runs(
+    lines: Lines, layout: Mapping[str, Any], came_before: Callable[[], CameBefore | None]
+) -> Iterator[Sequence[RawRecord]]:
     """All records of the file, at most BATCH_ROWS at a time."""
     position = 0
     while ahead := lines.many(BATCH_ROWS):
-        texts = lines.texts(ahead)
+        known = came_before()
+        unknown = ahead if known is None else _unknown(lines, ahead, known)
+        texts = lines.texts(unknown)
         table = None if texts is None else _table_of(texts, layout)
         if table is None:
             lines.put_back(ahead)
             records: Sequence[RawRecord] = list(_one_by_one(lines, layout, position))
-        else:
+        elif known is None:
             records = Rows(position, lines.take_many(ahead), table)
+        else:
+            records = _RowsToRead(position, lines.take_many(ahead), layout)
         position += len(records)
         yield records
+
+
+def _unknown(lines: Lines, ahead: Sequence[str], known: CameBefore) -> list[str]:
+    """The lines that did not come before as a row each.
+
+    One that did begins and ends outside of quotes; so if each of the others is a row by itself, all are.
+    """
+    came = known(lines.bytes_of_many(ahead))
+    return [line for line, before in zip(ahead, came, strict=True) if not before]
+
+
+class _RowsToRead(Rows):
+    """Regular rows whose cells nobody may ask for."""
+
+    def __init__(self, start: int, payloads: Sequence[bytes], layout: Mapping[str, Any]) -> None:
+        super().__init__(start, payloads, self._read)
+        self._layout = layout
+
+    def value(self, place: int) -> object:
+        """The cells of one of them, without a look at the others."""
+        return read(self.payloads[place], self._layout)
+
+    def _read(self) -> Table:
+        table = read_many(self.payloads, self._layout)
+        assert table is not None  # noqa: S101 - each is a regular row
+        return table
+
+
+def column(payloads: Sequence[bytes], layout: Mapping[str, Any], name: str) -> Sequence[str | None]:
+    """One cell of each of some stored rows that are regular, by the name of its column."""
+    place, is_last = layout["columns"].index(name), layout["columns"][-1] == name
+    if is_last or layout["encoding"] not in _CUT_AT_BYTES or layout.get("escape") or layout.get("comment"):
+        return _parsed_column(payloads, layout, name)
+    delimiter, quote = layout["delimiter"].encode(), (layout["quote"] or "\0").encode()
+    cells = [payload.split(delimiter, place + 1)[place] for payload in payloads]
+    texts = b"\n".join(cells).decode().split("\n")
+    # in quotes there may be delimiters, and blank lines may stand before a row
+    others = [n for n, payload in enumerate(payloads) if quote in payload or payload[0] in b"\r\n"]
+    if len(texts) != len(cells):
+        return _parsed_column(payloads, layout, name)
+    found: list[str | None] = [text or None for text in texts]
+    for index in others:
+        found[index] = read(payloads[index], layout)[name]
+    return found
+
+
+def _parsed_column(payloads: Sequence[bytes], layout: Mapping[str, Any], name: str) -> Sequence[str | None]:
+    table = read_many(payloads, layout)
+    return [read(one, layout)[name] for one in payloads] if table is None else table.columns[name]
 
 
 def _cells_of(lines: Sequence[str], layout: Mapping[str, Any]) -> list[Cells] | None:
@@ -82,7 +148,7 @@ def _cells_of(lines: Sequence[str], layout: Mapping[str, Any]) -> list[Cells] | 
     except csv.Error:
         return None
     # each row takes one line at least: as many rows as lines are a row a line
-    if len(rows) != len(lines) or set(map(len, rows)) != {len(layout["columns"])}:
+    if len(rows) != len(lines) or not set(map(len, rows)) <= {len(layout["columns"])}:
         return None
     return rows
 

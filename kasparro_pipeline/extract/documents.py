@@ -40,11 +40,22 @@ class RawRecord:
 class Rows(Sequence[RawRecord]):
     """Consecutive records of a document whose values are a table: many of them in little room."""
 
-    def __init__(self, start: int, payloads: Sequence[bytes], table: Table) -> None:
+    def __init__(self, start: int, payloads: Sequence[bytes], table: Table | Callable[[], Table]) -> None:
         self.start = start
         """Position of the first."""
         self.payloads = payloads
-        self.table = table
+        self._table = table
+
+    @property
+    def table(self) -> Table:
+        """The values; they may be read only now."""
+        if not isinstance(self._table, Table):
+            self._table = self._table()
+        return self._table
+
+    def value(self, place: int) -> object:
+        """The value of one of the records."""
+        return self.table.record(place)
 
     def __len__(self) -> int:
         return len(self.payloads)
@@ -57,13 +68,19 @@ class Rows(Sequence[RawRecord]):
         """One of the records; of a slice without a step, those in it."""
         if isinstance(index, int):
             place = range(len(self))[index]
-            return RawRecord(self.start + place, self.payloads[place], self.table.record(place))
+            return RawRecord(self.start + place, self.payloads[place], self.value(place))
         start, stop, step = index.indices(len(self))
         if step != 1:
             raise ValueError("records are taken in their order, without gaps")
+        if (start, stop) == (0, len(self)):
+            return self
         columns = {name: column[start:stop] for name, column in self.table.columns.items()}
         payloads = self.payloads[start:stop]
         return Rows(self.start + start, payloads, Table(columns, len(payloads)))
+
+
+CameBefore = Callable[[Sequence[bytes]], Sequence[bool]]
+"""Of some payloads of a document, whether an earlier document of the same layout had each, as one record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +123,11 @@ class KnownDocument:
 class PartialDocument:
     """A document of which the first `records` records are stored: an interrupted extraction goes on there."""
 
+    id: int
     sha256: bytes
     records: int
-    profile: Mapping[str, Any]
-    """The profile of those records, as stored."""
+    profile: Mapping[str, Any] | None
+    """The profile of those records, as stored; None if they have none yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from kasparro_pipeline.stack.dagster_api import DagsterApi, RunState
 from kasparro_pipeline.stack.launches import Launch
 
 POLL_INTERVAL = 1
-COUNTS = ("read", "inserted", "updated", "unchanged", "rejected", "superseded")
+COUNTS = ("read", "repeated", "inserted", "updated", "unchanged", "rejected", "superseded")
 COLUMNS = ("source", "partition", "status", *COUNTS, "seconds")
 
 
@@ -64,7 +64,7 @@ def _ledger(database_url: str, run_ids: list[str]) -> dict[str, dict[str, object
     """What the run ledger says of the runs."""
     with psycopg.connect(database_url) as connection:
         cursor = connection.execute(
-            "select run_id, status, error, read, inserted, updated, unchanged, rejected, superseded"
+            "select run_id, status, error, read, repeated, inserted, updated, unchanged, rejected, superseded"
             " from kasparro.etl_run where run_id = any(%s)",
             [run_ids],
         )

@@ -5,6 +5,7 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
+from kasparro_pipeline.warehouse import repeated
 from kasparro_pipeline.warehouse.ledger import Connection
 from kasparro_pipeline.warehouse.tables import SCHEMA
 from kasparro_pipeline.warehouse.validated_tables import unpacked
@@ -21,6 +22,8 @@ class Accounting:
     validated: int
     superseded: int
     rejected: int
+    repeated: int
+    """Beside the raw ones: their outcomes are those of the records that they repeat."""
     without_outcome: list[int]
     """Raw ids, a sample."""
     with_two_outcomes: list[int]
@@ -42,7 +45,8 @@ def account(
     with two outcomes from another with none. Ids are compared anyhow if the numbers do not agree.
     """
     raw, validated, superseded, rejected = _numbers(connection, source, partition_key)
-    found = Accounting(raw, validated - superseded, superseded, rejected, [], [])
+    again = repeated.count(connection, source, partition_key)
+    found = Accounting(raw, validated - superseded, superseded, rejected, again, [], [])
     if not one_by_one and raw == validated + rejected:
         return found
     ids = {"source": source, "key": partition_key}

@@ -71,12 +71,21 @@ def earlier_profiles(
 def raw_ids(connection: Connection, places: Collection[tuple[int, int]]) -> dict[tuple[int, int], int]:
     """The raw records at some places: document and position."""
     rows = connection.execute(
-        "select p.document_id, p.position, b.first_id + p.position - b.first_position"
-        " from unnest(%s::bigint[], %s::int[]) as p (document_id, position) cross join lateral ("
+        "with place as ("
+        " select * from unnest(%s::bigint[], %s::int[]) as p (document_id, position)"
+        ") select p.document_id, p.position, b.first_id + p.position - b.first_position"
+        " from place p cross join lateral ("
         f" select first_id, first_position, records from {SCHEMA}.raw_batch r"
         " where r.document_id = p.document_id and r.first_position <= p.position"
         " order by r.first_position desc limit 1"
-        " ) b where p.position < b.first_position + b.records",
+        " ) b where p.position < b.first_position + b.records"
+        " union all select p.document_id, p.position, s.raw_id + p.position - s.position"
+        " from place p cross join lateral ("
+        f" select positions, raw_ids, lengths from {SCHEMA}.repeated_batch r"
+        " where r.document_id = p.document_id and r.first_position <= p.position"
+        " order by r.first_position desc limit 1"
+        " ) b cross join lateral unnest(b.positions, b.raw_ids, b.lengths) s (position, raw_id, length)"
+        " where p.position >= s.position and p.position < s.position + s.length",
         ([document for document, _ in places], [position for _, position in places]),
     ).fetchall()
     return {(document, position): raw_id for document, position, raw_id in rows}

@@ -21,5 +21,13 @@ class RepeatedRecordError(WarehouseError):
     """A record's position in its document is stored already, or comes twice in one batch."""
 
 
+class BaseReplacedError(WarehouseError):
+    """Another run stored records of the source while a document was compared with what came last."""
+
+
+class RawRecordMissingError(WarehouseError):
+    """A raw record that a document is made up of was removed."""
+
+
 class ReplayRefusedError(WarehouseError):
     """Rejected records cannot be replayed by themselves; the message says what to do instead."""

@@ -11,6 +11,7 @@ from typing import LiteralString
 from psycopg import sql
 from sqlalchemy import Column, DateTime, Float, PrimaryKeyConstraint, Table, Text
 
+from kasparro_pipeline.warehouse import repeated
 from kasparro_pipeline.warehouse.ledger import Connection
 from kasparro_pipeline.warehouse.tables import CONTENT_COLUMNS, SCHEMA, metadata
 from kasparro_pipeline.warehouse.validated_tables import DEFAULTS, unpacked
@@ -87,18 +88,23 @@ def of_fields(
             columns.append(sql.SQL(median).format(_number(name)))
     read = sorted({name if name in CONTENT_COLUMNS else "attributes" for name in fields})
     query = sql.SQL(
-        "with newest as ({newest}),"
+        "with newest as ({newest}), repeated as materialized (select {repeated} as ids),"
         " batch as (select *, row_number() over (order by first_raw_id) as number,"
-        " greatest(1, ceil(sum(records) over ()::numeric / {largest}))::bigint as step from {validated}"
-        " where source = %(source)s and partition_key = %(key)s)"
+        " greatest(1, ceil(sum(records) over ()::numeric / {largest}))::bigint as step from ("
+        " select * from {validated} where source = %(source)s and partition_key = %(key)s"
+        # what the documents repeat lies in other partitions
+        " union all select * from {validated} where source = %(source)s and partition_key <> %(key)s"
+        " and not isempty((select ids from repeated))"
+        " and (select ids from repeated) && int8range(first_raw_id, last_raw_id, '[]')) b)"
         " select count(*), {columns} from batch b cross join lateral {unpacked}"
         " cross join lateral (select {shown}) v"
         " where b.number %% b.step = 0 and r.superseded_by is null"
-        " and r.document_id = any (array(select id from newest))"
+        " and (r.document_id = any (array(select id from newest)) or (select ids from repeated) @> r.raw_id)"
     ).format(
         newest=sql.SQL(_NEWEST),
         validated=sql.Identifier(SCHEMA, "validated_batch"),
-        unpacked=sql.SQL(unpacked("b", "document_id", "superseded_by", *read)),
+        repeated=sql.SQL(repeated.of_documents("select id from newest")),
+        unpacked=sql.SQL(unpacked("b", "document_id", "raw_id", "superseded_by", *read)),
         shown=sql.SQL(", ").join(
             sql.SQL("coalesce(r.{0}{1}, {2}) as {0}").format(
                 sql.Identifier(name),

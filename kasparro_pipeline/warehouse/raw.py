@@ -20,8 +20,9 @@ from kasparro_pipeline.extract.documents import (
     PartialDocument,
     RawRecord,
 )
-from kasparro_pipeline.warehouse import checkpoints, ledger, raw_batches, snapshots
+from kasparro_pipeline.warehouse import checkpoints, ledger, raw_batches, repeated, snapshots
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
+from kasparro_pipeline.warehouse.repeated import Base, Stretches
 from kasparro_pipeline.warehouse.snapshots import Taking
 from kasparro_pipeline.warehouse.tables import SCHEMA
 
@@ -32,6 +33,17 @@ class Part:
 
     batch: Batch
     profile: Mapping[str, Any] | None
+    repetition: "Repetition | None" = None
+    """None: all its records are stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """Which records of a batch are stored, and which repeat those of the base."""
+
+    base: Base
+    own: Sequence[RawRecord]
+    stretches: Stretches
 
 
 def store(
@@ -67,7 +79,8 @@ def store_together(
     """Commit batches that follow each other: documents, raw records, cursor, counts in one transaction (P4).
 
     `source_cursor` is given with the last batch of an incremental extraction. A document whose location
-    already holds the same bytes is a no-op. `taking` is the snapshot that the extraction makes up.
+    already holds the same bytes is a no-op, as a record is that repeats the base's. `taking` is the snapshot
+    that the extraction makes up.
 
     Returns:
         What was added to the run's counts.
@@ -75,6 +88,7 @@ def store_together(
     Raises:
         HoldLostError: another run took the partition over; nothing of the batches is kept.
         RepeatedRecordError: one of the records is stored already; nothing of the batches is kept.
+        BaseReplacedError: another run stored records behind the base; nothing of the batches is kept.
     """
     counts: Counter[str] = Counter()
     arrived: list[tuple[int, int, Sequence[RawRecord]]] = []
@@ -91,10 +105,16 @@ def store_together(
                 counts["documents_unchanged"] += 1
             else:
                 document_id, stored = _open_document(connection, hold, document, part, is_new=is_new)
-                arrived.append((document_id, stored, part.batch.records))
+                own = part.batch.records
+                if part.repetition is not None:
+                    repeated.require_base(connection, hold, part.repetition.base)
+                    repeated.append(connection, document_id, part.repetition.stretches)
+                    own = part.repetition.own
+                    counts["repeated"] += part.repetition.stretches.records
+                arrived.append((document_id, stored, own))
                 counts["documents"] += part.batch.complete
                 counts["bytes"] += document.byte_count if stored == 0 else 0
-                counts["extracted"] += len(part.batch.records)
+                counts["extracted"] += len(own)
             if taking is not None and document_id is not None:
                 taking.documents.add(document_id)
         last = raw_batches.append(connection, arrived)
@@ -170,8 +190,15 @@ def partial_document(connection: Connection, source: str, location: str) -> Part
     ).fetchone()
     if row is None or row[3] is not None:
         return None
-    stored = raw_batches.next_position(connection, row[0])
-    return PartialDocument(bytes(row[1]), stored, row[2]) if stored else None
+    stored = _next_position(connection, row[0])
+    return PartialDocument(row[0], bytes(row[1]), stored, row[2]) if stored else None
+
+
+def _next_position(connection: Connection, document_id: int) -> int:
+    """How many records of a document are stored or repeated: the position behind the last one."""
+    return max(
+        raw_batches.next_position(connection, document_id), repeated.next_position(connection, document_id)
+    )
 
 
 def newest_profiles(
@@ -211,7 +238,7 @@ def _open_document(
     behind = records[-1].position + 1 if records else 0
     profile = Jsonb(part.profile) if part.profile else None
     if row and row[2] is None and bytes(row[1]) == document.sha256 and row[3] == hold.partition_key:
-        stored = raw_batches.next_position(connection, row[0])
+        stored = _next_position(connection, row[0])
         connection.execute(
             f"update {SCHEMA}.document set profile = %(profile)s, record_count = %(records)s,"
             " loaded_at = case when %(complete)s then now() end where id = %(id)s",

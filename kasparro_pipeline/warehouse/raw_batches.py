@@ -4,11 +4,11 @@ A row holds records of one document that follow each other, in position and in r
 that: where a row ends is decided by its size alone, and no reader may depend on it.
 """
 
-import struct
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise, repeat
+from struct import pack
 
 from kasparro_pipeline.extract.documents import RawRecord, Rows
 from kasparro_pipeline.warehouse.errors import RepeatedRecordError
@@ -19,8 +19,6 @@ MOST_RECORDS = 1_000
 """Records of a row: one record by its id costs the reading of the row."""
 MOST_BYTES = 2**20
 """Payload of a row; a larger record has a row of its own."""
-_INT4 = 23
-"""PostgreSQL's number of the type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +79,36 @@ def append(connection: Connection, arrived: Sequence[tuple[int, int, Sequence[Ra
     columns = "first_id, document_id, first_position, records, ends, payloads"
     statement = f"copy {SCHEMA}.raw_batch ({columns}) from stdin (format binary)"
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.set_types(["int8", "int8", "int4", "int4", "bytea", "bytea"])  # the array is made here
+        copy.write(_BEGINNING)
         for document_id, stored, records in arrived:
             _require_order(document_id, stored, records)
             for position, payloads in rows_of(records):
-                ends = _array(list(accumulate(map(len, payloads))))
-                copy.write_row((first_id, document_id, position, len(payloads), ends, b"".join(payloads)))
+                copy.write(_binary(first_id, document_id, position, payloads))
                 first_id += len(payloads)
+        copy.write(_END)
     return first_id - 1
+
+
+_BEGINNING, _END = b"PGCOPY\n\xff\r\n\x00" + bytes(8), b"\xff\xff"
+_INT4 = 23
+"""The type of the array's elements, by its oid."""
+
+
+def _binary(first_id: int, document_id: int, position: int, payloads: Sequence[bytes]) -> bytes:
+    """A row as COPY reads it in its binary format: each field behind its length.
+
+    By hand, since records that stand alone have a row each: psycopg's writer takes ten times as long for it.
+    """
+    count = len(payloads)
+    ends = list(accumulate(map(len, payloads)))
+    fields = pack(
+        f">hiqiqiiii5i{2 * count + 2}i",
+        *(6, 8, first_id, 8, document_id, 4, position, 4, count),
+        *(20 + 8 * count, 1, 0, _INT4, count, 1),
+        *chain.from_iterable(zip(repeat(4), ends, strict=False)),
+        ends[-1],
+    )
+    return b"".join([fields, *payloads])
 
 
 def _require_order(document_id: int, stored: int, records: Sequence[RawRecord]) -> None:
@@ -124,13 +144,6 @@ def _consecutive(positions: Sequence[int]) -> Iterator[tuple[int, int]]:
         return
     breaks = [place for place, (one, two) in enumerate(pairwise(positions), 1) if two != one + 1]
     yield from pairwise([0, *breaks, len(positions)])
-
-
-def _array(numbers: Sequence[int]) -> bytes:
-    """An array of int4 in PostgreSQL's binary form: psycopg would ask of each number what it is."""
-    parts = [4] * (2 * len(numbers))  # each with its length before it
-    parts[1::2] = numbers
-    return struct.pack(f"!5i{len(parts)}i", 1, 0, _INT4, len(numbers), 1, *parts)
 
 
 def _parts(records: Sequence[RawRecord]) -> tuple[Sequence[int], Sequence[bytes]]:

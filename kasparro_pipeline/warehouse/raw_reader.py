@@ -55,12 +55,21 @@ def batches(connection: Connection, hold: Hold, *, after: int, size: int) -> Ite
     alike: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
     for layout, context, piece in _pieces(connection, hold, after, size):
         if pieces and (alike != (layout, context) or sum(map(len, pieces)) + len(piece) > size):
-            yield StoredBatch(*alike, raw_batches.read(connection, pieces))
+            yield from _batch(connection, alike, pieces)
             pieces = []
         pieces.append(piece)
         alike = layout, context
     if pieces:
-        yield StoredBatch(*alike, raw_batches.read(connection, pieces))
+        yield from _batch(connection, alike, pieces)
+
+
+def _batch(
+    connection: Connection, alike: tuple[Mapping[str, Any], Mapping[str, Any]], pieces: Sequence[Piece]
+) -> Iterator[StoredBatch]:
+    """The batch of some pieces; none if all records there are repeated ones."""
+    found = raw_batches.read(connection, pieces)
+    if found:
+        yield StoredBatch(*alike, found)
 
 
 def count(connection: Connection, hold: Hold, *, after: int) -> int:
@@ -83,6 +92,17 @@ def documents(connection: Connection, hold: Hold, *, after: int) -> set[int]:
         (hold.source, hold.partition_key, after),
     ).fetchall()
     return {row[0] for row in rows}
+
+
+def positions(connection: Connection, document_id: int, raw_ids: Sequence[int]) -> dict[int, int]:
+    """Where in their document some raw records are, by raw id."""
+    rows = connection.execute(
+        "select x.id, b.first_position + (x.id - b.first_id)::int from unnest(%s::bigint[]) as x (id)"
+        f" cross join lateral (select first_id, first_position from {SCHEMA}.raw_batch"
+        " where document_id = %s and first_id <= x.id order by first_id desc limit 1) b",
+        (list(raw_ids), document_id),
+    ).fetchall()
+    return dict(rows)
 
 
 def _pieces(

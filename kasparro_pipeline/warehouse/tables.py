@@ -250,6 +250,7 @@ COUNT_COLUMNS = (
     "documents_unchanged",
     "bytes",
     "extracted",
+    "repeated",
     "read",
     "validated",
     "rejected",
@@ -262,7 +263,8 @@ COUNT_COLUMNS = (
 )
 """The counts of `etl_run`; all but the first three count records.
 
-`extracted` were stored in raw by the run; `read` were taken up by its validation, and
+`extracted` were stored in raw by the run, `repeated` were there already, byte for byte and with an outcome
+that still holds: nothing further becomes of them. `read` were taken up by its validation, and
 `read = validated + rejected + superseded`. They differ when a run takes up what an interrupted one left.
 `inserted`, `updated`, `unchanged` and `stale` (an older version that came late) are what the merge did with
 them; `deleted` were left without a valid version by a changed contract, or are gone from a snapshot. What a

@@ -55,6 +55,6 @@ def test_not_more_than_one_is_made_ahead_and_leaving_early_leaves_nothing_behind
     interval, before = sys.getswitchinterval(), threading.active_count()
     found = ahead(items())
     assert next(found) == 0
-    found.close()  # type: ignore[attr-defined]  # a generator
+    found.close()
     assert len(made) <= 2
     assert (sys.getswitchinterval(), threading.active_count()) == (interval, before)

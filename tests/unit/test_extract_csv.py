@@ -343,11 +343,11 @@ def test_an_interrupted_extraction_goes_on_behind_what_is_stored(
     body = b"a,b\n" + b'1,x\n\n2\n3,"y\n4,z\n5,x\n6,x\n7,x\n8,x\n'
     whole = [record for batch in load(body) for record in batch.records]
     assert len(whole) == 8
-    partial = PartialDocument(sha256(body), stored, {})
+    partial = PartialDocument(1, sha256(body), stored, {})
     rest = load(body, Request(today=date(2024, 1, 1), partial=lambda _: partial))
     assert [record for batch in rest for record in batch.records] == whole[stored:]
     assert [batch.complete for batch in rest] == [False] * (len(rest) - 1) + [True]
-    other = PartialDocument(sha256(b"other"), stored, {})
+    other = PartialDocument(1, sha256(b"other"), stored, {})
     again = load(body, Request(today=date(2024, 1, 1), partial=lambda _: other))
     assert [record for batch in again for record in batch.records] == whole
 

@@ -62,7 +62,6 @@ def test_lines_give_the_columns_of_their_rows(
         ["\na,b\n", "c,d"],
         ["a,b\n", "\n"],
         ["a,b\n", "c,d\n", ""],
-        [],
     ],
 )
 def test_line_ends_of_several_kinds_are_left_to_the_reader_of_rows(lines: list[str]) -> None:
@@ -82,6 +81,10 @@ def test_a_few_lines_with_quotes_leave_the_others_to_be_cut_at_once() -> None:
     assert found is not None
     assert list(found[0]) == ["0", "1", "2", "3", "4, or 5", "5", "6", "7", "8"]
     assert read == [['"4, or 5",b\n']]
+
+
+def test_without_lines_each_column_is_empty() -> None:
+    assert at_once([], LAYOUT) == [[], []]
 
 
 def test_text_that_may_hold_a_cell_beyond_the_limit_is_left_to_the_reader_of_rows() -> None:

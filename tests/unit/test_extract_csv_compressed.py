@@ -231,7 +231,7 @@ def test_the_same_file_again_is_a_no_op_and_of_an_archive_only_changed_members_a
 def test_an_interrupted_compressed_file_goes_on_behind_what_is_stored(tmp_path: Path) -> None:
     (tmp_path / "a.gz").write_bytes(gzip.compress(BODY))
     made = CsvFiles(files=f"{tmp_path}/*.gz")
-    stored = PartialDocument(sha256(BODY), 1990, {})
+    stored = PartialDocument(1, sha256(BODY), 1990, {})
     request = Request(TODAY, partial=lambda _: stored)
     rest = list(CsvExtraction(made, Folder(made.files), "a.gz", request))
     assert [record.position for batch in rest for record in batch.records] == list(range(1990, 2000))

@@ -31,12 +31,14 @@ def _account(source: Source, look: Look) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.ERROR,
         description=f"{found.raw} raw = {found.validated} validated + {found.rejected} rejected"
         f" + {found.superseded} superseded"
+        + (f", beside {found.repeated} that an earlier document brought" if found.repeated else "")
         + ("" if found.balanced else ". Materialize validated again from raw to give each its outcome."),
         metadata={
             "raw": found.raw,
             "validated": found.validated,
             "rejected": found.rejected,
             "superseded": found.superseded,
+            "repeated": found.repeated,
             "raw_ids_without_outcome": found.without_outcome,
             "raw_ids_with_two_outcomes": found.with_two_outcomes,
             "rejected_by_reason": table(reasons),

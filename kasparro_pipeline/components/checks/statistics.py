@@ -71,12 +71,13 @@ def rejected_share(source: Source) -> Check:
 
 def _rejected(source: Source, look: Look) -> dg.AssetCheckResult:
     found = look.accounting
-    share = found.rejected / found.raw if found.raw else 0.0
+    records = found.raw + found.repeated
+    share = found.rejected / records if records else 0.0
     limit = source.common.max_rejected_share
     return dg.AssetCheckResult(
         passed=share <= limit,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{found.rejected:,} of {found.raw:,} records ({share:.2%}) are rejected, "
+        description=f"{found.rejected:,} of {records:,} records ({share:.2%}) are rejected, "
         f"allowed are {limit:.2%}",
         metadata={"rejected": found.rejected, "rejected_share": share, "max_rejected_share": limit},
     )

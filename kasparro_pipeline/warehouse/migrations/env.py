@@ -9,6 +9,7 @@ from kasparro_pipeline.warehouse import (  # noqa: F401
     feed_states,
     history,
     measurements,
+    repeated,
     snapshot_tables,
     totals,
     validated_tables,

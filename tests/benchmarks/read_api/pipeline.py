@@ -12,6 +12,7 @@ from uuid import uuid4
 import orjson
 
 from kasparro_pipeline.components import steps
+from kasparro_pipeline.components.source import Extraction
 from kasparro_pipeline.contract.spec import Contract
 from kasparro_pipeline.extract import json_records
 from kasparro_pipeline.extract.documents import Batch, Document, sha256
@@ -74,7 +75,7 @@ def load(url: str, publishers: Sequence[Publisher], rows: int) -> None:
 
 def _run(warehouse: ledger.Connection, page: Page) -> None:
     hold = ledger.begin(warehouse, page.source, page.partition_key, str(uuid4()))
-    steps.extract_to_raw(warehouse, hold, [_batch(page)], incremental=False)
+    steps.extract_to_raw(warehouse, hold, Extraction([_batch(page)], incremental=False))
     steps.validate_raw(warehouse, hold, contract(page.source), whole=False)
     steps.merge_validated(warehouse, hold, whole=False)
     ledger.close(warehouse, hold)

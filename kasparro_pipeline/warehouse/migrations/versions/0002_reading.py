@@ -1,5 +1,7 @@
 """What the API needs: data versions, full text, more sort orders, keys, signs of life of runs, totals."""
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -72,47 +74,6 @@ COUNTS = (
     "deleted",
 )
 SUCCESS = "('success', 'partial')"
-TOTALS = (
-    *ENDINGS,
-    *(f"ended_{status}" for status in ENDINGS),
-    "run_seconds",
-    *COUNTS,
-)
-# A change of a run: what it is now, the status it had (a new run had none of what counts), what was added.
-# Counts that are set back, as their work begins anew, take nothing away.
-RUN_CHANGES = {
-    "insert": "select source, status, 'running' as was, started_at, finished_at, "
-    + ", ".join(COUNTS)
-    + " from arrived",
-    "update": "select a.source, a.status, d.status as was, a.started_at, a.finished_at, "
-    + ", ".join(f"greatest(a.{name} - d.{name}, 0) as {name}" for name in COUNTS)
-    + " from arrived a join departed d using (run_id, source, partition_key)"
-    + f" where (a.status, a.finished_at, {', '.join(f'a.{name}' for name in COUNTS)}) is distinct from"
-    + f" (d.status, d.finished_at, {', '.join(f'd.{name}' for name in COUNTS)})",
-}
-# Ordered, so that two transactions lock the rows of several sources in the same order
-ADD_UP = f"""
-    insert into kasparro.source_total as t
-        (source, {", ".join(TOTALS)}, last_success_at, last_failure_at)
-    select source,
-        {
-    ", ".join(
-        f"count(*) filter (where status = '{status}') - count(*) filter (where was = '{status}')"
-        for status in ENDINGS
-    )
-},
-        {", ".join(f"count(*) filter (where status = '{status}' and was <> status)" for status in ENDINGS)},
-        coalesce(sum(extract(epoch from finished_at - started_at))
-            filter (where status <> 'running' and was <> status), 0),
-        {", ".join(f"sum({name})" for name in COUNTS)},
-        max(finished_at) filter (where status in {SUCCESS}),
-        max(finished_at) filter (where status = 'failed')
-    from ({{changes}}) change group by source order by source
-    on conflict (source) do update set
-        {", ".join(f"{name} = t.{name} + excluded.{name}" for name in TOTALS)},
-        last_success_at = greatest(t.last_success_at, excluded.last_success_at),
-        last_failure_at = greatest(t.last_failure_at, excluded.last_failure_at);
-"""
 # A success that a check took back, or a failure whose step succeeded when tried again, was not the last one
 TAKE_BACK = """
     update kasparro.source_total t set {column} = (
@@ -123,13 +84,62 @@ TAKE_BACK = """
     where t.source = d.source and t.{column} = d.finished_at
         and d.status in {statuses} and (a.status not in {statuses} or a.finished_at < d.finished_at);
 """
-ADD_UP_RUNS = f"""
-create function kasparro.add_up_runs() returns trigger language plpgsql as $$
+
+
+def run_changes(counts: Sequence[str]) -> dict[str, str]:
+    """A change of a run: what it is now, the status it had (a new one: none of what counts), what was added.
+
+    Counts that are set back, as their work begins anew, take nothing away.
+    """
+    return {
+        "insert": "select source, status, 'running' as was, started_at, finished_at, "
+        + ", ".join(counts)
+        + " from arrived",
+        "update": "select a.source, a.status, d.status as was, a.started_at, a.finished_at, "
+        + ", ".join(f"greatest(a.{name} - d.{name}, 0) as {name}" for name in counts)
+        + " from arrived a join departed d using (run_id, source, partition_key)"
+        + f" where (a.status, a.finished_at, {', '.join(f'a.{name}' for name in counts)}) is distinct from"
+        + f" (d.status, d.finished_at, {', '.join(f'd.{name}' for name in counts)})",
+    }
+
+
+def add_up(counts: Sequence[str]) -> str:
+    """Add `changes` to the totals; ordered, so that two transactions lock sources in the same order."""
+    totals = (*ENDINGS, *(f"ended_{status}" for status in ENDINGS), "run_seconds", *counts)
+    having = [
+        f"count(*) filter (where status = '{status}') - count(*) filter (where was = '{status}')"
+        for status in ENDINGS
+    ]
+    ended = [f"count(*) filter (where status = '{status}' and was <> status)" for status in ENDINGS]
+    return f"""
+    insert into kasparro.source_total as t
+        (source, {", ".join(totals)}, last_success_at, last_failure_at)
+    select source,
+        {", ".join(having)},
+        {", ".join(ended)},
+        coalesce(sum(extract(epoch from finished_at - started_at))
+            filter (where status <> 'running' and was <> status), 0),
+        {", ".join(f"sum({name})" for name in counts)},
+        max(finished_at) filter (where status in {SUCCESS}),
+        max(finished_at) filter (where status = 'failed')
+    from ({{changes}}) change group by source order by source
+    on conflict (source) do update set
+        {", ".join(f"{name} = t.{name} + excluded.{name}" for name in totals)},
+        last_success_at = greatest(t.last_success_at, excluded.last_success_at),
+        last_failure_at = greatest(t.last_failure_at, excluded.last_failure_at);
+"""
+
+
+def add_up_runs(counts: Sequence[str]) -> str:
+    """The function of the trigger on runs; a later revision has more counts."""
+    changes = run_changes(counts)
+    return f"""
+create or replace function kasparro.add_up_runs() returns trigger language plpgsql as $$
 begin
     if tg_op = 'INSERT' then
-    {ADD_UP.format(changes=RUN_CHANGES["insert"])}
+    {add_up(counts).format(changes=changes["insert"])}
     else
-    {ADD_UP.format(changes=RUN_CHANGES["update"])}
+    {add_up(counts).format(changes=changes["update"])}
     {TAKE_BACK.format(column="last_success_at", statuses=SUCCESS)}
     {TAKE_BACK.format(column="last_failure_at", statuses="('failed')")}
     end if;
@@ -325,8 +335,10 @@ def upgrade() -> None:
         "create trigger count_truncate after truncate on kasparro.unified_record"
         " for each statement execute function kasparro.count_records()"
     )
-    op.execute(ADD_UP.format(changes=RUN_CHANGES["insert"].replace("arrived", "kasparro.etl_run")))
-    op.execute(ADD_UP_RUNS)
+    op.execute(
+        add_up(COUNTS).format(changes=run_changes(COUNTS)["insert"].replace("arrived", "kasparro.etl_run"))
+    )
+    op.execute(add_up_runs(COUNTS))
     for operation in ("insert", "update"):
         op.execute(
             f"create trigger add_up_{operation} after {operation} on kasparro.etl_run"

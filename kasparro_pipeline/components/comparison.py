@@ -1,0 +1,56 @@
+"""Begins the comparison of a document with the one before it, if there is one that it may repeat.
+
+What repeats what is told in `repeats`.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import dataclass
+
+from kasparro_pipeline.components.ahead import ahead
+from kasparro_pipeline.components.repeats import Repeats
+from kasparro_pipeline.contract.keys import Keys, keys_by_record
+from kasparro_pipeline.contract.profile_change import can_change
+from kasparro_pipeline.contract.spec import Contract
+from kasparro_pipeline.extract.documents import Batch
+from kasparro_pipeline.warehouse import document_reader, repeated
+from kasparro_pipeline.warehouse.ledger import Connection, Hold
+
+ENOUGH = 0.5
+"""Share of a document's first batch that has to repeat the base; with less, little is gained."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How documents of a source are compared. `another` opens a connection that reads the base meanwhile."""
+
+    contract: Contract
+    keys: Keys
+    another: Callable[[], AbstractContextManager[Connection]]
+
+    @contextmanager
+    def begun(self, connection: Connection, hold: Hold, first: Batch) -> Iterator[Repeats | None]:
+        """What compares the document of this first batch; None if it repeats no base, or too little of it."""
+        document = first.document
+        is_candidate = document is not None and document.layout["format"] == "csv"
+        base = repeated.base_of(connection, hold, self.contract.digest()) if is_candidate else None
+        if base is None or document is None or base.layout != document.layout or not can_change(base.profile):
+            yield None
+            return
+        with ExitStack() as stack:
+            reader = stack.enter_context(self.another())
+            stored = stack.enter_context(closing(document_reader.read(reader, base.document_id)))
+            repeats = Repeats(base, stack.enter_context(closing(ahead(stored))), self.keys)
+            if repeats.share(first.records) < ENOUGH:
+                stack.close()
+                yield None
+            else:
+                yield repeats
+
+
+def comparison_of(
+    contract: Contract, another: Callable[[], AbstractContextManager[Connection]]
+) -> Comparison | None:
+    """How documents under the contract are compared; None if outcomes depend on more than the records."""
+    keys = keys_by_record(contract)
+    return None if keys is None else Comparison(contract, keys, another)

@@ -1,0 +1,69 @@
+"""Makes of the batches of an extraction what raw stores: each with the profile of its document so far.
+
+Where a document is compared with the one before it, also which of its records are stored at all.
+"""
+
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from kasparro_pipeline.components.comparison import Comparison
+from kasparro_pipeline.components.source import Extraction
+from kasparro_pipeline.contract.profile import Profile
+from kasparro_pipeline.extract import records
+from kasparro_pipeline.extract.documents import Document, PartialDocument, RawRecord, Rows
+from kasparro_pipeline.warehouse import document_reader, raw
+from kasparro_pipeline.warehouse.ledger import Connection, Hold
+from kasparro_pipeline.warehouse.raw import Part
+
+if TYPE_CHECKING:
+    from kasparro_pipeline.components.repeats import Repeats
+
+
+def parts_of(
+    connection: Connection, hold: Hold, extraction: Extraction, comparison: Comparison | None
+) -> Generator[Part]:
+    """The batches of an extraction, to be stored."""
+    location, profile = None, Profile()
+    repeats: Repeats | None = None
+    with ExitStack() as stack:
+        for batch in extraction.batches:
+            if batch.document is not None and batch.document.location != location:
+                location = batch.document.location
+                begins = bool(batch.records) and batch.records[0].position == 0
+                partial = None if begins else raw.partial_document(connection, hold.source, location)
+                if begins and comparison is not None:
+                    repeats = stack.enter_context(comparison.begun(connection, hold, batch))
+                    if repeats is not None:
+                        extraction.tell(repeats.came_before)
+                if partial is not None and partial.sha256 == batch.document.sha256:
+                    profile = _profile_of(connection, partial, batch.document)
+                else:
+                    profile = Profile()
+                profile.text_only = batch.document.layout["format"] != "json"
+            if repeats is not None:
+                repetition = repeats.split(batch.records)
+                yield Part(batch, repeats.profile().as_json() if batch.complete else None, repetition)
+            else:
+                _observe(profile, batch.records)
+                yield Part(batch, profile.as_json())
+
+
+def _profile_of(connection: Connection, partial: PartialDocument, document: Document) -> Profile:
+    """The profile of what is stored of a document."""
+    if partial.profile is not None:
+        return Profile.of([(0, partial.profile)])
+    # it repeats another one, and has a profile only when it is whole
+    profile, position = Profile(text_only=document.layout["format"] != "json"), 0
+    for found in document_reader.read(connection, partial.id):
+        values, _ = records.read_many(found.payloads, document.layout)
+        profile.observe(list(values), range(position, position + len(values)))
+        position += len(values)
+    return profile
+
+
+def _observe(profile: Profile, found: Sequence[RawRecord]) -> None:
+    if isinstance(found, Rows):
+        profile.observe_table(found.table, range(found.start, found.start + len(found)))
+    else:
+        profile.observe([record.value for record in found], [record.position for record in found])

@@ -1,0 +1,225 @@
+"""Repeated records: those of a document that an earlier one brought already, byte for byte (P1, P5).
+
+A repeated record is not stored again and has no further outcome: it is the raw record that it repeats. Of
+each document it is kept which of its records those are, so that it can be put together again, to the byte
+(P7). Which records may be taken as repeated is decided in `components.repeats`; here is from which document.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import accumulate
+from typing import Any, LiteralString
+
+from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Column, Integer, PrimaryKeyConstraint, Table
+
+from kasparro_pipeline.warehouse.errors import BaseReplacedError
+from kasparro_pipeline.warehouse.ledger import Connection, Hold
+from kasparro_pipeline.warehouse.tables import SCHEMA, metadata
+
+FEWEST = 1_000
+"""Records of a document from which on the next one is compared with it."""
+
+repeated_batch = Table(
+    "repeated_batch",
+    metadata,
+    Column("document_id", BigInteger, nullable=False),
+    Column("first_position", Integer, nullable=False, comment="of the first of them, 0-based"),
+    Column("records", Integer, nullable=False, comment="how many records of the document it tells of"),
+    Column("positions", ARRAY(Integer), nullable=False, comment="where each stretch of them begins"),
+    Column("lengths", ARRAY(Integer), nullable=False, comment="records of each stretch"),
+    Column("raw_ids", ARRAY(BigInteger), nullable=False, comment="of each stretch's first; they rise by one"),
+    Column("lines", ARRAY(Integer), nullable=False, comment="lines that each stretch takes in its file"),
+    CheckConstraint("records > 0", name="records"),
+    PrimaryKeyConstraint("document_id", "first_position"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretches:
+    """Repeated records of one batch of a document: stretches in which position and raw id rise by one."""
+
+    positions: Sequence[int]
+    lengths: Sequence[int]
+    raw_ids: Sequence[int]
+    lines: Sequence[int]
+
+    @property
+    def records(self) -> int:
+        """How many records they are."""
+        return sum(self.lengths)
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The document that a new one of its source is compared with: the one that came before it."""
+
+    document_id: int
+    run_id: str
+    loaded_at: datetime
+    layout: Mapping[str, Any]
+    profile: Mapping[str, Any]
+    apart: frozenset[int]
+    """Raw ids of those records whose outcome does not follow from their bytes alone, or is a rejection."""
+
+
+def of_documents(documents: LiteralString) -> LiteralString:
+    """SQL of the raw ids that some documents repeat, as one multirange; `documents` is SQL of their ids."""
+    return f"""coalesce((
+    select range_agg(int8range(s.raw_id, s.raw_id + s.length))
+    from {SCHEMA}.repeated_batch r cross join lateral unnest(r.raw_ids, r.lengths) s (raw_id, length)
+    where r.document_id in ({documents})), '{{}}')"""
+
+
+# Another run that stored records behind it: then it is not what came last. One that is at work may yet
+_OVERTAKEN: LiteralString = f"""exists (
+    select from {SCHEMA}.etl_run where source = %(source)s and extracted > 0 and active_at > %(loaded_at)s
+        and run_id <> all (%(own)s))"""
+# All that came has its outcome and is merged; the document's own partition under the contract of now
+_SETTLED: LiteralString = f"""
+select bool_and(raw_through <= validated_through and validated_through <= unified_through),
+    bool_or(partition_key = %(partition_key)s and contract_version = %(contract_version)s
+        and unified_contract_version = %(contract_version)s)
+from {SCHEMA}.checkpoint where source = %(source)s and partition_key <> ''"""
+# What it repeats itself may lie in partitions that still have the outcomes of an earlier contract
+_OF_ANOTHER_CONTRACT: LiteralString = f"""
+select exists (
+    select from {SCHEMA}.validated_batch b,
+        (select range_agg(int8range(s.raw_id, s.raw_id + s.length)) as ids
+            from {SCHEMA}.repeated_batch r cross join lateral unnest(r.raw_ids, r.lengths) s (raw_id, length)
+            where r.document_id = %(document_id)s) repeated
+    where b.source = %(source)s and b.contract_version <> %(contract_version)s
+        and repeated.ids && int8range(b.first_raw_id, b.last_raw_id, '[]'))"""
+# Of a key that stands twice in a document the last record counts, so what it repeats depends on the others
+_APART: LiteralString = f"""
+with own as materialized (
+    select r.raw_id, r.source_id from {SCHEMA}.validated_batch b
+    cross join lateral unnest(b.raw_id, b.document_id, b.source_id) as r (raw_id, document_id, source_id)
+    where b.source = %(source)s and b.partition_key = %(partition_key)s
+        and r.document_id = %(document_id)s
+),
+repeated as materialized (select {of_documents("%(document_id)s")} as ids),
+beside as materialized (
+    select r.raw_id, r.source_id from repeated
+    join {SCHEMA}.validated_batch b on b.source = %(source)s and not isempty(repeated.ids)
+        and repeated.ids && int8range(b.first_raw_id, b.last_raw_id, '[]')
+    cross join lateral unnest(b.raw_id, b.source_id) as r (raw_id, source_id)
+    where repeated.ids @> r.raw_id and r.source_id in (select source_id from own)
+),
+valid as (select * from own union all select * from beside)
+select raw_id from valid
+where source_id in (select source_id from valid group by source_id having count(*) > 1)
+union all select raw_id from {SCHEMA}.rejected_record where document_id = %(document_id)s"""
+
+
+def base_of(connection: Connection, hold: Hold, contract_digest: bytes) -> Base | None:
+    """The newest document of the held source, if one that comes now may repeat its records.
+
+    It has to be what came last, whole, validated under the contract as it is now, and merged: then a record
+    that comes again has its outcome, and the unified table says already what it would say after a merge.
+    """
+    newest = connection.execute(
+        "select id, run_id, partition_key, loaded_at, layout, profile, record_count"
+        f" from {SCHEMA}.document where source = %s order by id desc limit 1",
+        (hold.source,),
+    ).fetchone()
+    if newest is None or newest[3] is None or newest[5] is None or newest[6] < FEWEST:
+        return None
+    document_id, run_id, partition_key, loaded_at, layout, profile, _ = newest
+    contract = connection.execute(
+        f"select version, digest from {SCHEMA}.contract_version where source = %s"
+        " order by version desc limit 1",
+        (hold.source,),
+    ).fetchone()
+    if contract is None or bytes(contract[1]) != contract_digest:
+        return None
+    facts = {
+        "source": hold.source,
+        "partition_key": partition_key,
+        "document_id": document_id,
+        "contract_version": contract[0],
+        "loaded_at": loaded_at,
+        "own": [run_id, hold.run_id],
+    }
+    settled = connection.execute(_SETTLED, facts).fetchone()
+    if settled != (True, True) or _is(connection, _OF_ANOTHER_CONTRACT, facts):
+        return None
+    if _is(connection, f"select {_OVERTAKEN}", facts):
+        return None
+    apart = connection.execute(_APART, facts, binary=True).fetchall()
+    return Base(document_id, run_id, loaded_at, layout, profile, frozenset(row[0] for row in apart))
+
+
+def require_base(connection: Connection, hold: Hold, base: Base) -> None:
+    """Compare, in the transaction that stores a batch, whether the base is still what came last.
+
+    Raises:
+        BaseReplacedError: another run of the source has stored records since.
+    """
+    facts = {"source": hold.source, "loaded_at": base.loaded_at, "own": [base.run_id, hold.run_id]}
+    if _is(connection, f"select {_OVERTAKEN}", facts):
+        raise BaseReplacedError(
+            f"{hold.source} {hold.partition_key}: another run has stored records of the source meanwhile, so"
+            " what repeats an earlier document cannot be told any more; the next try stores the rest anew."
+        )
+
+
+def append(connection: Connection, document_id: int, stretches: Stretches) -> None:
+    """Keep which records of a batch of the document are repeated."""
+    if not stretches.records:
+        return
+    connection.execute(
+        f"insert into {SCHEMA}.repeated_batch"
+        " (document_id, first_position, records, positions, lengths, raw_ids, lines)"
+        " values (%s, %s, %s, %b, %b, %b, %b)",
+        (
+            document_id,
+            stretches.positions[0],
+            stretches.records,
+            list(stretches.positions),
+            list(stretches.lengths),
+            list(stretches.raw_ids),
+            list(stretches.lines),
+        ),
+    )
+
+
+def next_position(connection: Connection, document_id: int) -> int:
+    """The position behind the last repeated record of a document; 0 without any."""
+    row = connection.execute(
+        "select positions[cardinality(positions)] + lengths[cardinality(lengths)]"
+        f" from {SCHEMA}.repeated_batch where document_id = %s order by first_position desc limit 1",
+        (document_id,),
+    ).fetchone()
+    return row[0] if row else 0
+
+
+def count(connection: Connection, source: str, partition_key: str) -> int:
+    """How many records the documents of a partition repeat."""
+    row = connection.execute(
+        f"select coalesce(sum(r.records), 0)::bigint from {SCHEMA}.document d"
+        f" join {SCHEMA}.repeated_batch r on r.document_id = d.id"
+        " where d.source = %s and d.partition_key = %s",
+        (source, partition_key),
+    ).fetchone()
+    return row[0] if row else 0
+
+
+def lines_before(connection: Connection, document_id: int) -> tuple[list[int], list[int]]:
+    """Where each stretch of a document begins, and how many lines it and those before it take in its file."""
+    positions: list[int] = []
+    lines: list[int] = []
+    for row in connection.execute(
+        f"select positions, lines from {SCHEMA}.repeated_batch where document_id = %s"
+        " order by first_position",
+        (document_id,),
+        binary=True,
+    ):
+        positions += row[0]
+        lines += row[1]
+    return positions, list(accumulate(lines))
+
+
+def _is(connection: Connection, query: LiteralString, facts: Mapping[str, object]) -> bool:
+    row = connection.execute(query, facts).fetchone()
+    return bool(row and row[0])

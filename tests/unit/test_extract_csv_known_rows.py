@@ -1,0 +1,85 @@
+"""CSV rows that an earlier file had: cut without a look at their cells, with the outcome that a look has."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kasparro_pipeline.extract import csv_rows
+from kasparro_pipeline.extract.csv_lines import Lines
+from kasparro_pipeline.extract.documents import RawRecord, Rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pytest
+
+LAYOUT = {"format": "csv", "delimiter": ",", "quote": '"', "encoding": "utf-8", "columns": ["a", "b", "c"]}
+cells = st.text(st.sampled_from('xyé", \n'), max_size=4)
+regular = st.lists(cells, min_size=3, max_size=3).map(
+    lambda row: ",".join(
+        '"' + cell.replace('"', '""') + '"' if set(cell) & set('",\n') else cell for cell in row
+    )
+)
+lines = st.lists(
+    regular.map(lambda row: row + "\n")
+    | st.sampled_from(["\n", "a,b\n", 'x,"y\n', 'z",1,2\n', ",,\n", '""\n']),
+    max_size=12,
+)
+
+
+def read(body: str, came: set[bytes] | None) -> list[RawRecord]:
+    """The records of a file, if lines that are rows in `came` are known."""
+
+    def known(payloads: Sequence[bytes]) -> list[bool]:
+        return [payload in (came or ()) for payload in payloads]
+
+    found = csv_rows.batches(
+        Lines(io.BytesIO(body.encode()), b"", "utf-8"), LAYOUT, 0, lambda: known if came is not None else None
+    )
+    return [record for records, _ in found for record in records]
+
+
+@given(earlier=lines, later=lines)
+def test_a_file_has_the_same_records_whatever_of_it_came_before(
+    *, earlier: list[str], later: list[str]
+) -> None:
+    came = {record.payload for record in read("".join(earlier), None) if record.value is not None}
+    mixed = "".join(line for pair in zip(later, [*earlier, *later], strict=False) for line in pair)
+    for body in ("".join(later), mixed, "".join(earlier)):
+        assert read(body, came) == read(body, None)
+
+
+def test_what_came_before_is_no_row_inside_of_quotes() -> None:
+    body = '1,"begins\n2,two,x\nends",y\n3,three,z\n'
+    found = read(body, {b"2,two,x\n", b"3,three,z\n"})
+    assert [record.payload for record in found] == [b'1,"begins\n2,two,x\nends",y\n', b"3,three,z\n"]
+
+
+@given(rows=st.lists(regular, min_size=1, max_size=8), encoding=st.sampled_from(["utf-8", "utf-16-le"]))
+def test_one_column_of_many_rows_is_that_of_each_row(*, rows: list[str], encoding: str) -> None:
+    layout: dict[str, Any] = LAYOUT | {"encoding": encoding}
+    payloads = [(row + "\n").encode(encoding) for row in rows]
+    for name in LAYOUT["columns"]:
+        expected = [csv_rows.read(payload, layout)[name] for payload in payloads]
+        assert list(csv_rows.column(payloads, layout, name)) == expected
+
+
+def test_the_cells_of_known_rows_are_read_when_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_rows, "BATCH_ROWS", 5)
+    body = "".join(f"{number},x,y\n" for number in range(10))
+    came = {f"{number},x,y\n".encode() for number in range(10)}
+
+    def known(payloads: Sequence[bytes]) -> list[bool]:
+        return [payload in came for payload in payloads]
+
+    source = Lines(io.BytesIO(body.encode()), b"", "utf-8")
+    batches = [found for found, _ in csv_rows.batches(source, LAYOUT, 0, lambda: known)]
+    for batch in batches:
+        assert isinstance(batch, Rows)
+        assert batch[1].value == {"a": str(batch.start + 1), "b": "x", "c": "y"}
+        assert list(batch.table.columns["a"]) == [str(batch.start + place) for place in range(5)]
+    assert len(batches) == 2
