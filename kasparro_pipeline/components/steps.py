@@ -283,14 +283,15 @@ def _superseded(documents: Sequence[int], raw_ids: Sequence[int], judged: Judged
     )
     if len(set(keys)) == len(keys):
         return (None,) * len(keys)
-    repeated = {key for key, count in Counter(keys).items() if count > 1}
-    versions = judged.versions or [NO_VERSION] * len(keys)
-    candidates = zip(raw_ids, keys, versions, strict=True)
-    winner = winners(candidate for candidate in candidates if candidate[1] in repeated)
-    return [
-        None if winner.get(key, raw_id) == raw_id else winner[key]
-        for raw_id, key in zip(raw_ids, keys, strict=True)
-    ]
+    counts = Counter(keys)
+    repeated = [index for index, key in enumerate(keys) if counts[key] > 1]
+    versions = judged.versions or (NO_VERSION,) * len(keys)
+    winner = winners((raw_ids[index], keys[index], versions[index]) for index in repeated)
+    superseded: list[int | None] = [None] * len(keys)
+    for index in repeated:
+        if (won := winner[keys[index]]) != raw_ids[index]:
+            superseded[index] = won
+    return superseded
 
 
 def _log(batch: StoredBatch, counts: Mapping[str, int]) -> None:

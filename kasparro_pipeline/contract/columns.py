@@ -7,7 +7,6 @@ here. The properties in the tests hold both ways equal.
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
@@ -33,11 +32,13 @@ Program = Callable[[Sequence[Any]], Sequence[str | None]]
 # Decimals of more than six zeros behind the point are written with an exponent, and are looked at one by one
 _NUMBERS = re.compile(r"(?:-?(?:0(?:\.\d{1,6})?|[1-9]\d{0,17}(?:\.\d{1,18})?)\n)*+", re.ASCII)
 _INTEGERS = re.compile(r"(?:(?:0|-?[1-9]\d{0,17})\n)*+", re.ASCII)
-_INSTANTS = re.compile(
-    r"(?:\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\dZ\n)*+",
-    re.ASCII,
+# Of leap days those of most leap years; the others, and the first thousand years, are looked at one by one
+_DAY = (
+    r"(?:[1-9]\d{3}-(?:(?:0[13-9]|1[0-2])-(?:0[1-9]|[12]\d|30)|(?:0[13578]|1[02])-31|02-(?:0[1-9]|1\d|2[0-8]))"
+    r"|[1-9]\d(?:0[48]|[2468][048]|[13579][26])-02-29)"
 )
-_DAYS = re.compile(r"(?:\d{4}-\d\d-\d\d\n)*+", re.ASCII)
+_INSTANTS = re.compile(rf"(?:{_DAY}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\dZ\n)*+", re.ASCII)
+_DAYS = re.compile(rf"(?:{_DAY}\n)*+", re.ASCII)
 _URLS = re.compile(r"(?:https?://[A-Za-z0-9][A-Za-z0-9.-]*(?::\d{1,5})?(?:/[!-~]*)?\n)*+", re.ASCII)
 _WRITTEN: dict[FieldType, re.Pattern[str]] = {
     "number": _NUMBERS,
@@ -78,7 +79,7 @@ def program(name: str, kind: FieldType, field: FieldSpec, largest: tuple[int | N
         return by_value
 
     def look(values: Sequence[Any]) -> Sequence[str | None]:
-        return _alike(values, written, by_value, dated=kind in {"timestamp", "date"}) or by_value(values)
+        return _alike(values, written, by_value) or by_value(values)
 
     return look
 
@@ -98,27 +99,26 @@ def _texts(values: Sequence[Any], shortest: int, longest: int | None) -> Sequenc
     return values
 
 
-def _alike(
-    values: Sequence[Any], written: re.Pattern[str], by_value: Program, *, dated: bool
-) -> Sequence[str | None] | None:
+def _alike(values: Sequence[Any], written: re.Pattern[str], by_value: Program) -> Sequence[str | None] | None:
     """The values, if they are written as `written` says; the few that are not by their own rule."""
-    kinds = set(map(type, values))
     texts = values
-    if kinds <= {int, Decimal}:
+    try:
+        joined = "\n".join(values)
+    except TypeError:
+        if not set(map(type, values)) <= {int, Decimal}:
+            return None
         texts = list(map(str, values))
-    elif kinds != {str}:
+        joined = "\n".join(texts)
+    if joined.count("\n") >= len(texts):
         return None
-    joined = "\n".join(texts) + "\n"
-    if joined.count("\n") != len(texts):
-        return None
-    others = _others(joined, written, len(texts) // FEW)
+    others = _others(joined + "\n", written, len(texts) // FEW)
     if others is None:
         return None
+    if not others:
+        return texts
     found: list[str | None] = list(texts)
     for index, text in zip(others, by_value([values[index] for index in others]), strict=True):
         found[index] = text
-    if dated and not _are_days({text[:10] for text in found if text is not None}):
-        return None
     return found
 
 
@@ -136,15 +136,6 @@ def _others(joined: str, written: re.Pattern[str], most: int) -> list[int] | Non
         line += joined.count("\n", start, end)
         found.append(line)
         line, start = line + 1, joined.index("\n", end) + 1
-
-
-def _are_days(texts: set[str]) -> bool:
-    try:
-        for text in texts:
-            date.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _by_value(kind: FieldType, field: TypeAdapter[Any]) -> Program:

@@ -6,7 +6,7 @@ The class of a value is its type, with the format behind a slash where there is 
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from itertools import product
@@ -25,6 +25,7 @@ MILLISECONDS = range(10**12, 10**13)
 """The same in milliseconds: 13 digits."""
 
 _DIGITS = str.maketrans("123456789", "000000000")
+_DIGIT_BYTES = bytes.maketrans(b"123456789", b"000000000")
 _DATE = r"(?:0000-00-00|0000-W00(?:-0)?)"
 _TIME = r"00(?::?00(?::?00(?:[.,]0+)?)?)?(?:Z|[+-]00(?::?00(?::?00)?)?)?"
 _CLOCK = r"(?:[ T]+0?0:00(?::00(?:\.0+)?)?(?: ?[AaPp][Mm])?)?"
@@ -55,8 +56,11 @@ _BOOLEANS = frozenset(
     for word in ("true", "false", "yes", "no")
     for letters in product(*zip(word, word.upper(), strict=True))
 )
-# Both for ASCII alone, on texts that each stand between line ends
-_SPECIAL = re.compile(r"\n(?:[0-9+\-. \t\r\v\f\x1c-\x1f]|\n|...,|(?:(?i:true|false|yes|no))\n)")
+# For ASCII alone, on texts that each stand between line ends
+_FIRST = r"[0-9+\-. \t\r\v\f\x1c-\x1f\n]"
+_WORD = r"[tTfFyYnN](?:[rR][uU][eE]|[aA][lL][sS][eE]|[eE][sS]|[oO])\n"
+_SPECIAL = re.compile(rf"\n(?:{_FIRST}|{_WORD})")
+_SPECIAL_OR_DAY = re.compile(rf"\n(?:{_FIRST}|{_WORD}|...,)")
 _SPACES = "\t\r\v\f\x1c\x1d\x1e\x1f"
 LOOKS = frozenset({"integer", "number", "boolean", "yes_no", "whole"})
 """What stands behind the slash of a class and is no way to write a date."""
@@ -66,50 +70,67 @@ _LONG = 64
 
 def class_of(text: str) -> str:
     """The class of one text."""
-    is_special = text[:1] in _BEGINNINGS or text[3:4] == "," or text in _BOOLEANS
-    if not (is_special or text[-1:].isspace()):
+    if not _is_special(text):
         return "string"
     found = _class_of_shape(text.strip().translate(_DIGITS))
     return _class_of_slashes(text.strip()) if found == _SLASHES else found
 
 
-def count_classes(texts: Sequence[str]) -> Counter[str]:
-    """How many of many texts have each class: what `class_of` says of each, sooner."""
-    special = _special(texts)
-    counts: Counter[str] = Counter()
+def count_classes(texts: Sequence[str], joined: str) -> Counter[str]:
+    """How many of many texts have each class: what `class_of` says of each, sooner.
+
+    `joined` has one text a line.
+    """
+    is_plain = joined.isascii() and joined.count("\n") == len(texts) - 1
+    if is_plain and _is_special(texts[0]):
+        return _count_by_shape(texts, joined)
+    if is_plain and _are_words(joined):  # as in most columns of words
+        return Counter({"string": len(texts)})
+    special = [text for text in texts if _is_special(text)]
+    counts = _count_by_shape(special, "\n".join(special)) if special else Counter()
     if len(special) < len(texts):
-        counts["string"] = len(texts) - len(special)
-    if not special:
-        return counts
-    # with every digit alike the values of a column have few shapes: a look at each shape is enough
-    shapes = "\n".join(special).translate(_DIGITS).split("\n")
-    if len(shapes) != len(special):
-        shapes = [text.translate(_DIGITS) for text in special]
-    for shape, number in Counter(shapes).items():
-        counts[_class_of_shape(shape.strip())] += number
-    if counts.pop(_SLASHES, 0):
-        slashed = [
-            text.strip()
-            for text, shape in zip(special, shapes, strict=True)
-            if _class_of_shape(shape.strip()) == _SLASHES
-        ]
-        counts.update(map(_class_of_slashes, slashed))
+        counts["string"] += len(texts) - len(special)
     return counts
 
 
-def _special(texts: Sequence[str]) -> Sequence[str]:
-    """Those of the texts that may be something else than a string."""
-    joined = "\n".join(["", *texts, ""])
-    # most columns of words have none of them, which one look at all texts tells
-    plain = joined.isascii() and joined.count("\n") == len(texts) + 1
-    spaced = " \n" in joined or any(space in joined for space in _SPACES)
-    if plain and not spaced and not _SPECIAL.search(joined):
-        return ()
-    return [
-        text
-        for text in texts
-        if text[:1] in _BEGINNINGS or text[3:4] == "," or text in _BOOLEANS or text[-1:].isspace()
-    ]
+def _count_by_shape(texts: Sequence[str], joined: str) -> Counter[str]:
+    # with every digit alike the values of a column have few shapes: a look at each shape is enough
+    shaped = joined.encode("utf-8", "surrogatepass").translate(_DIGIT_BYTES)
+    first = shaped[: shaped.find(b"\n") + 1]
+    if first * len(texts) == shaped + b"\n":
+        return _of_shapes({first[:-1].decode(): len(texts)}, lambda _: texts)
+    shapes = shaped.decode("utf-8", "surrogatepass").split("\n")
+    if len(shapes) != len(texts):
+        shapes = [text.translate(_DIGITS) for text in texts]
+    return _of_shapes(
+        Counter(shapes),
+        lambda wanted: [text for text, one in zip(texts, shapes, strict=True) if one == wanted],
+    )
+
+
+def _of_shapes(shapes: Mapping[str, int], texts_of: Callable[[str], Sequence[str]]) -> Counter[str]:
+    """The classes of texts, of which it is known how many have each shape."""
+    counts: Counter[str] = Counter()
+    for shape, number in shapes.items():
+        found = _class_of_shape(shape.strip()) if _is_special(shape) else "string"
+        if found == _SLASHES:
+            counts.update(_class_of_slashes(text.strip()) for text in texts_of(shape))
+        else:
+            counts[found] += number
+    return counts
+
+
+def _is_special(text: str) -> bool:
+    """Whether a text may be something else than a string."""
+    return text[:1] in _BEGINNINGS or text[3:4] == "," or text in _BOOLEANS or text[-1:].isspace()
+
+
+def _are_words(joined: str) -> bool:
+    """Whether none of the lines is special; they are ASCII, and their ends as many as the texts."""
+    if " \n" in joined or joined[-1:] == " " or any(space in joined for space in _SPACES):
+        return False
+    special = _SPECIAL_OR_DAY if "," in joined else _SPECIAL
+    return not special.search(f"\n{joined}\n")
 
 
 def split(name: str) -> tuple[str, str | None]:

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from itertools import compress
+from functools import partial
+from itertools import chain, compress
 from typing import Any
 
 import orjson
 
+from kasparro_pipeline.contract import joined
 from kasparro_pipeline.contract.columns import QUOTED, text_of
 from kasparro_pipeline.contract.evolution import added_attributes, unknown_leaves
 from kasparro_pipeline.contract.field_spec import COLUMN_TYPES, FieldType
@@ -73,7 +75,7 @@ def compile_judge(contract: Contract) -> Judge:
             name: texts.get(name, (None,) * len(records)) for name in COLUMN_TYPES if name != "tags"
         }
         tags = texts.get("tags", ("[]",) * len(records))
-        columns["tags"] = [text or "[]" for text in tags]
+        columns["tags"] = tags if all(tags) else [text or "[]" for text in tags]
         columns["attributes"] = _attributes(
             {field: texts[field.name] for field in fields if field.name not in COLUMN_TYPES},
             apart,
@@ -140,8 +142,13 @@ def _attributes(
     """The JSON of what is no column: the fields by name, and what was taken beside them."""
     ordered = sorted(fields.items(), key=lambda item: item[0].name)
     columns = [_as_json(field.kind, texts) for field, texts in ordered]
-    form = ",".join(f'"{field.name}":%s' for field, _ in ordered)
-    texts = list(map(f"{{{form}}}".__mod__, zip(*columns, strict=True))) if columns else ["{}"] * length
+    if not apart and (not columns or not length):
+        return ("{}",) * length
+    members = [
+        (f'{"," if place else ""}"{field.name}":', column)
+        for place, ((field, _), column) in enumerate(zip(ordered, columns, strict=True))
+    ]
+    texts = joined.rows(["{", *chain.from_iterable(members), "}"], length).split(joined.LINE)
     for index, added in apart.items():
         own: dict[str, object] = {
             field.name: orjson.Fragment(column[index])
@@ -153,50 +160,32 @@ def _attributes(
 
 def _as_json(kind: FieldType, texts: Texts) -> Sequence[str]:
     """Checked values as JSON."""
-    if kind not in QUOTED:
-        return [text or "null" for text in texts]
-    return _quoted([text or "" for text in texts]) if None not in texts else list(map(_json_of, texts))
-
-
-def _quoted(texts: Sequence[str]) -> Sequence[str]:
-    """Texts as JSON (RFC 8259, 7), as orjson writes it: most need no more than quotes around them."""
-    if not "".join(texts).isprintable():
-        return list(map(_json_of, texts))
-    return [_json_of(text) if '"' in text or "\\" in text else f'"{text}"' for text in texts]
-
-
-def _is_plain(joined: str) -> bool:
-    """Whether texts need no more than quotes around each of them."""
-    return '"' not in joined and "\\" not in joined and joined.isprintable()
-
-
-def _json_of(text: str | None) -> str:
-    return orjson.dumps(text).decode()
+    return joined.quoted(texts) if kind in QUOTED else [text or "null" for text in texts]
 
 
 def _hasher(kind: str) -> Callable[[Mapping[str, Texts], int], Sequence[bytes]]:
     """What makes the content hashes: `validation.content_hash` of each row, for many."""
+    digest_of = partial(hashlib.blake2b, digest_size=16)
 
     def hashes(columns: Mapping[str, Texts], length: int) -> Sequence[bytes]:
-        form, filled = [], []
+        parts: list[str | Sequence[str]] = []
         for name in sorted([*columns, "kind"]):
+            before = f'{"," if parts else "{"}"{name}":'
             if name == "kind":
-                form.append(f'"kind":{_json_of(kind)}')
+                parts.append(f"{before}{orjson.dumps(kind).decode()}")
                 continue
             texts = columns[name]
-            quoted = name == "attributes" or COLUMN_TYPES[name] in QUOTED
-            if texts.count(texts[0]) == length:
-                value = texts[0] if texts[0] is None or not quoted else _json_of(texts[0])
-                form.append(f'"{name}":{value or "null"}'.replace("%", "%%"))
-            elif quoted and None not in texts and _is_plain("".join(texts)):  # type: ignore[arg-type]
-                form.append(f'"{name}":"%s"')
-                filled.append(texts)
+            is_quoted = name == "attributes" or COLUMN_TYPES[name] in QUOTED
+            if texts[0] == texts[-1] and texts.count(texts[0]) == length:
+                value = orjson.dumps(texts[0]).decode() if is_quoted else texts[0]
+                parts.append(f"{before}{value or 'null'}")
+            elif is_quoted and all(texts):
+                parts += [f'{before}"', joined.escaped(texts), '"']  # type: ignore[arg-type]  # no None is in it
             else:
-                form.append(f'"{name}":%s')
-                filled.append(_as_json("string", texts) if quoted else [text or "null" for text in texts])
-        whole = f"{{{','.join(form)}}}"
-        rows = map(whole.__mod__, zip(*filled, strict=True)) if filled else [whole % ()] * length
-        return [hashlib.blake2b(row.encode(), digest_size=16).digest() for row in rows]
+                whole = joined.quoted(texts) if is_quoted else [text or "null" for text in texts]
+                parts += [before, whole]
+        rows = joined.rows([*parts, "}"], length).encode().split(joined.LINE.encode())
+        return [one.digest() for one in map(digest_of, rows)]
 
     return lambda columns, length: hashes(columns, length) if length else []
 

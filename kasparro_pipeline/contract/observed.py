@@ -3,25 +3,24 @@
 Values are counted column by column: many values of one key at once. The whole is in `profile`.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from itertools import compress
 from typing import Any, Self
 
 from kasparro_pipeline.contract import formats
-from kasparro_pipeline.contract.mapping import MAX_DEPTH, is_encodable
+from kasparro_pipeline.contract.mapping import MAX_DEPTH
+from kasparro_pipeline.contract.object_columns import columns_of, storable
 from kasparro_pipeline.contract.sketch import Place, PlaceOf, Seen, Sizes, Sketch, json_size, shown
 from kasparro_pipeline.contract.table import Table
 
 MAX_KEYS = 200
 """Different keys of an object inside a record that are told apart: one with more is a mapping, not a set of
 fields, and its values are one field ANY_KEY."""
-MAX_KEY = 200
-"""Characters of a key; a longer one is shown with a hash."""
 ANY_KEY = "*"
 _SKETCHED = {str, int, Decimal, float}
 
@@ -59,7 +58,38 @@ class Field:
         self, values: Sequence[Any], positions: Sequence[int], depth: int, *, text_only: bool
     ) -> None:
         """Count values, which came in the records at `positions`."""
-        kinds = set(map(type, values))
+        if not values:
+            return
+        if (joined := _joined(values)) is not None:
+            self._observe_texts(values, joined, lambda index: (0, positions[index]), text_only=text_only)
+            return
+        kinds = frozenset(map(type, values))
+        if type(None) not in kinds:
+            self._observe_kinds(values, positions, kinds, depth, text_only=text_only)
+            return
+        first = positions[values.index(None)]
+        self._count({"null": values.count(None)}, [None], lambda _: (0, first), lambda _: "null")
+        others = [value for value in values if value is not None]
+
+        @cache  # few are asked for, if any
+        def where() -> list[int]:
+            return [place for place, value in zip(positions, values, strict=True) if value is not None]
+
+        if (joined := _joined(others)) is None:
+            self._observe_kinds(others, where(), kinds - {type(None)}, depth, text_only=text_only)
+        elif others:
+            self._observe_texts(others, joined, lambda index: (0, where()[index]), text_only=text_only)
+
+    def _observe_kinds(
+        self,
+        values: Sequence[Any],
+        positions: Sequence[int],
+        kinds: frozenset[type],
+        depth: int,
+        *,
+        text_only: bool,
+    ) -> None:
+        """The same of values of these kinds, none of them null, and not all of them texts."""
         for kind in sorted(kinds, key=repr):
             some, where = values, positions
             if len(kinds) > 1:
@@ -70,7 +100,8 @@ class Field:
                 return 0, where[index]
 
             if kind is str:
-                self._count_texts(some, place_of, text_only=text_only)
+                counts = formats.count_classes(some, "\n".join(some))
+                self._count_texts(counts, some, place_of, text_only=text_only)
             elif kind in {dict, list}:
                 name = "object" if kind is dict else "list"
                 self._count({name: len(some)}, some, place_of, lambda _: name)  # noqa: B023 - called at once
@@ -78,12 +109,24 @@ class Field:
                 self.bytes.observe(list(map(json_size, some)), place_of)
                 if kind is dict and depth < MAX_DEPTH:
                     self.observe_objects(some, where, depth + 1, MAX_KEYS, text_only=text_only)
-            elif kind is type(None):
-                self._count({"null": len(some)}, some, place_of, lambda _: "null")
             else:
                 counts = formats.count_classes_of_numbers(some)
                 self._count(counts, some, place_of, formats.class_of_number)
-        self._sketch(values, positions, kinds)
+        is_kept = [type(value) in _SKETCHED for value in values]
+        texts, where = list(map(str, compress(values, is_kept))), list(compress(positions, is_kept))
+        if texts:
+            self.values.observe(texts, "\n".join(texts), lambda index: (0, where[index]))
+
+    def _observe_texts(
+        self, texts: Sequence[str], joined: str, place_of: PlaceOf, *, text_only: bool
+    ) -> None:
+        """The same of texts, of which `joined` has one a line."""
+        few = self.values.observe(texts, joined, place_of)
+        if few is None:
+            counts = formats.count_classes(texts, joined)
+        else:
+            counts = _sums((formats.class_of(text), count) for text, count in few.items())
+        self._count_texts(counts, texts, place_of, text_only=text_only)
 
     def observe_objects(
         self,
@@ -95,7 +138,7 @@ class Field:
         text_only: bool,
     ) -> None:
         """Count what objects hold, key by key."""
-        columns = {} if self.is_mapping else _columns(objects, positions)
+        columns = {} if self.is_mapping else columns_of(objects, positions)
         if len(self.fields.keys() | columns.keys()) > max_keys:
             self.become_mapping()
         if self.is_mapping:
@@ -110,7 +153,7 @@ class Field:
         if self.is_mapping or len(self.fields.keys() | table.columns.keys()) > max_keys:
             self.observe_objects(list(table), positions, 1, max_keys, text_only=text_only)
         else:
-            columns = {_storable(name): (column, positions) for name, column in table.columns.items()}
+            columns = {storable(name): (column, positions) for name, column in table.columns.items()}
             self._observe_columns(columns, 1, text_only=text_only)
 
     def _observe_columns(
@@ -197,14 +240,6 @@ class Field:
             stored.get("is_mapping", False),
         )
 
-    def _sketch(self, values: Sequence[Any], positions: Sequence[int], kinds: set[type]) -> None:
-        texts, where = values, positions
-        if kinds != {str}:
-            kept = [type(value) in _SKETCHED for value in values]
-            texts, where = list(map(str, compress(values, kept))), list(compress(positions, kept))
-        if texts:
-            self.values.observe(texts, lambda index: (0, where[index]))
-
     def _count(
         self,
         counts: Mapping[str, int],
@@ -220,8 +255,9 @@ class Field:
             else:
                 self.classes[name] = Seen(seen.count + count, seen.example, seen.place)
 
-    def _count_texts(self, texts: Sequence[str], place_of: PlaceOf, *, text_only: bool) -> None:
-        counts = formats.count_classes(texts)
+    def _count_texts(
+        self, counts: Mapping[str, int], texts: Sequence[str], place_of: PlaceOf, *, text_only: bool
+    ) -> None:
         if text_only:
             self._count(counts, texts, place_of, formats.class_of)
         else:
@@ -229,34 +265,12 @@ class Field:
             self._count(in_json, texts, place_of, lambda text: formats.in_json(formats.class_of(text)))
 
 
-def _columns(
-    objects: Sequence[dict[str, Any]], positions: Sequence[int]
-) -> dict[str, tuple[Sequence[Any], Sequence[int]]]:
-    """The values by key, each with the positions of the records that hold them."""
-    keys = objects[0].keys()
-    if set(map(len, objects)) == {len(keys)}:
-        try:
-            return {_storable(key): ([one[key] for one in objects], positions) for key in keys}
-        except KeyError:
-            pass  # as many keys, but others
-    columns: dict[str, tuple[list[Any], list[int]]] = {}
-    for one, position in zip(objects, positions, strict=True):
-        for key, value in one.items():
-            column = columns.get(key)
-            if column is None:
-                column = columns[key] = ([], [])
-            column[0].append(value)
-            column[1].append(position)
-    return {_storable(key): column for key, column in columns.items()}
-
-
-def _storable(key: str) -> str:
-    """A key that PostgreSQL can store: NUL and lone surrogates are shown, not kept."""
-    if len(key) > MAX_KEY:
-        key = f"{key[:MAX_KEY]}…{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
-    if "\x00" in key or not is_encodable(key):
-        return key.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\u0000")
-    return key
+def _joined(values: Sequence[Any]) -> str | None:
+    """The values with a line each, if all of them are texts."""
+    try:
+        return "\n".join(values)
+    except TypeError:
+        return None
 
 
 def _sums(counts: Iterable[tuple[str, int]]) -> Counter[str]:

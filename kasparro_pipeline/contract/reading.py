@@ -85,27 +85,25 @@ class Reader:
                 self._left.update(range(length))
             return (text,) * length
         values = self._values(field.path)
-        nulls = values.count(None)
+        nulls = 0 if all(values) else values.count(None)  # most columns hold something in each record
         if nulls == length:
             if field.default is None and field.always:
                 self._left.update(range(length))
             return (field.default,) * length
         if not nulls:
             found = field.program(values)
-            if LEFT in found:
+            if found is not values and LEFT in found:
                 self._left.update(index for index, text in enumerate(found) if text is LEFT)
             return found
+        empty = [index for index, value in enumerate(values) if value is None]
         given = field.program([value for value in values if value is not None])
-        follows = iter(given)
-        texts = [field.default if value is None else next(follows) for value in values]
+        texts = _put_in(given, empty, field.default)
         if LEFT in given:
             self._left.update(
-                index
-                for index, (value, text) in enumerate(zip(values, texts, strict=True))
-                if text is LEFT and value is not None
+                index for index, text in enumerate(texts) if text is LEFT and values[index] is not None
             )
         if field.always and field.default is None:
-            self._left.update(index for index, value in enumerate(values) if value is None)
+            self._left.update(empty)
         return texts
 
     def keys(self, paths: tuple[str, ...]) -> Sequence[str]:
@@ -155,14 +153,24 @@ def record_at(records: Records, index: int) -> object:
     return records.record(index) if isinstance(records, Table) else records[index]
 
 
+def _put_in(given: Texts, places: Sequence[int], text: str | None) -> Texts:
+    """The given ones, and a text so that it comes to stand at each of the places, which rise."""
+    texts: list[str | None] = []
+    start = 0
+    for number, place in enumerate(places):
+        texts += given[start : place - number]
+        texts.append(text)
+        start = place - number
+    texts += given[start:]
+    return texts
+
+
 def _plain_keys(values: Sequence[Any]) -> Sequence[str] | None:
     """Keys that `mapping.source_id` takes as they are; None if it has to look at each."""
-    kinds = set(map(type, values))
-    if kinds == {int}:
-        return list(map(str, values))
-    if kinds != {str}:
-        return None
-    joined = "".join(values)
+    try:
+        joined = "".join(values)
+    except TypeError:
+        return list(map(str, values)) if set(map(type, values)) == {int} else None
     plain = "\x00" not in joined and (joined.isascii() or is_encodable(joined))
     return values if plain and all(map(str.strip, values)) else None
 

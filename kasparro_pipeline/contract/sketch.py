@@ -24,6 +24,8 @@ SAMPLE = 20
 fields with the same values hold the same values."""
 STEPS = (100, 1000)
 """Values of a batch that are looked at before the others, and before those behind them."""
+LOOK = 500
+"""Hashes that one look tells to be too large, all of them."""
 MAX_TEXT = 100
 """Characters of a value that is kept; of a longer one the beginning and a hash."""
 
@@ -71,34 +73,51 @@ class Sketch:
     kept: dict[str, Seen] = field(default_factory=dict)
     is_sample: bool = False
 
-    def observe(self, texts: Sequence[str], place_of: PlaceOf) -> None:
-        """Count texts."""
-        joined = "\n".join(texts)
-        if (
-            "\x00" in joined
-            or not (joined.isascii() or is_encodable(joined))
-            or (len(joined) > MAX_TEXT and max(map(len, texts)) > MAX_TEXT)
-        ):
-            texts = list(map(shown, texts))
-        # the first ones tell whether there are many values; if so, most of the others need no counting
-        for start, end in pairwise((0, *STEPS, len(texts))):
-            if start < len(texts):
-                self._observe(texts[start:end], lambda index, start=start: place_of(start + index))  # type: ignore[misc]
+    def observe(self, texts: Sequence[str], joined: str, place_of: PlaceOf) -> Counter[str] | None:
+        """Count texts, of which `joined` has one a line.
 
-    def _observe(self, texts: Sequence[str], place_of: PlaceOf) -> None:
-        if self.is_sample:
-            last = max(map(_hash, self.kept)) if len(self.kept) >= SAMPLE else 2**32
-            hashes = _hashes(texts)
-            counts = Counter([text for text, code in zip(texts, hashes, strict=True) if code <= last])
-        else:
-            counts = Counter(texts)
+        Returns:
+            How often each came, if few have come so far, and they are kept as they are.
+        """
+        are_kept = (
+            "\x00" not in joined
+            and (joined.isascii() or is_encodable(joined))
+            and (len(joined) <= MAX_TEXT or max(map(len, texts)) <= MAX_TEXT)
+        )
+        if not are_kept:
+            texts = list(map(shown, texts))
+            joined = "\n".join(texts)
+        counts: Counter[str] = Counter()
+        hashes: Sequence[int] | None = None
+        # the first ones tell whether there are many values; if so, most of the others need no counting
+        steps = (0, len(texts)) if self.is_sample else (0, *STEPS, len(texts))
+        for start, end in pairwise(steps):
+            if start >= len(texts):
+                break
+            if self.is_sample:
+                hashes = hashes or _hashes(texts, joined)
+                places: Sequence[int] = _at_most(self._largest(), hashes, start, end)
+                came = Counter([texts[place] for place in places])
+            else:
+                places = range(start, min(end, len(texts)))
+                came = Counter(texts[start:end])
+                counts += came
+            if came:
+                self._keep(came, lambda text, places=places: place_of(_first(texts, text, places)))  # type: ignore[misc]
+        return counts if are_kept and not self.is_sample else None
+
+    def _largest(self) -> int:
+        """The largest hash of a value that belongs to the sample."""
+        return max(map(_hash, self.kept)) if len(self.kept) >= SAMPLE else 2**32
+
+    def _keep(self, counts: Counter[str], place_of: Callable[[str], Place]) -> None:
+        """Keep what came, or a sample of it and of what was there."""
         left = counts.keys() | self.kept.keys()
         if self.is_sample or len(left) > MAX_VALUES:
             left = self._sample(left)
-        first = _first_places(texts)
         for text in counts.keys() & left:
             known = self.kept.get(text)
-            place = known.place if known else place_of(first(text))
+            place = known.place if known else place_of(text)
             self.kept[text] = Seen(counts[text] + (known.count if known else 0), None, place)
 
     def add(self, other: "Sketch") -> None:
@@ -127,7 +146,7 @@ class Sketch:
 
     def _sample(self, texts: Collection[str]) -> set[str]:
         """Keep the values with the smallest hashes of these and no others; returns them."""
-        ordered = sorted(zip(_hashes(texts), texts, strict=True))
+        ordered = sorted(zip(map(_hash, texts), texts, strict=True))
         chosen = {text for _, text in ordered[:SAMPLE]}
         self.kept = {text: seen for text, seen in self.kept.items() if text in chosen}
         self.is_sample = True
@@ -237,16 +256,24 @@ def _as_json(value: object) -> str:
         return "nested too deep to be shown"
 
 
-def _first_places(texts: Sequence[str]) -> Callable[[str], int]:
-    """Tells where a text stands first."""
-    if len(texts) > STEPS[0]:  # of many, few are asked for
-        return texts.index
-    return dict(zip(reversed(texts), range(len(texts) - 1, -1, -1), strict=True)).__getitem__
+def _first(texts: Sequence[str], text: str, places: Sequence[int]) -> int:
+    """The first of some places, which rise, where a text stands."""
+    return next(place for place in places if texts[place] == text)
 
 
-def _hashes(texts: Collection[str]) -> list[int]:
+def _at_most(largest: int, hashes: Sequence[int], start: int, end: int) -> Sequence[int]:
+    """The places from `start` to before `end` of small enough hashes: of many values soon very few."""
+    places: list[int] = []
+    for begin in range(start, min(end, len(hashes)), LOOK):
+        some = hashes[begin : min(begin + LOOK, end)]
+        if min(some) <= largest:
+            places += [place for place, code in enumerate(some, begin) if code <= largest]
+    return places
+
+
+def _hashes(texts: Sequence[str], joined: str) -> list[int]:
     """The hash of each text."""
-    lines = "\n".join(texts).encode().split(b"\n")
+    lines = joined.encode().split(b"\n")
     return list(map(crc32, lines)) if len(lines) == len(texts) else list(map(_hash, texts))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +14,11 @@ class Table:
 
     def __len__(self) -> int:
         return self.length
+
+    def part(self, start: int, stop: int) -> Self:
+        """The records from `start` to before `stop`."""
+        columns = {name: column[start:stop] for name, column in self.columns.items()}
+        return type(self)(columns, max(0, min(stop, self.length) - start))
 
     def record(self, index: int) -> dict[str, str | None]:
         """One of the records."""

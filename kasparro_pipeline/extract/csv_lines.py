@@ -138,7 +138,10 @@ class Lines:
         """The next lines, as they are cut; none of them counts as taken yet."""
         if not self._again:
             self._bounded.reset()
-            self._again.extend(self._cut.readlines(BATCH_CHARACTERS))
+            lines = self._cut.readlines(BATCH_CHARACTERS)
+            if len(lines) <= most:
+                return lines
+            self._again.extend(lines)
         take = self._again.popleft
         return [take() for _ in range(min(most, len(self._again)))]
 

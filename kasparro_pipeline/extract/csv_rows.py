@@ -7,9 +7,11 @@ several lines, stray quotes or a ragged row are looked at one by one, with the s
 import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from kasparro_pipeline.contract.table import Table
+from kasparro_pipeline.extract.csv_columns import columns_of
 from kasparro_pipeline.extract.csv_lines import KEPT, UNDECODABLE, Lines, bytes_of
 from kasparro_pipeline.extract.documents import CameBefore, RawRecord, Rows
 from kasparro_pipeline.extract.unreadable import UnreadableRecordError
@@ -78,12 +80,12 @@ def _runs(
         known = came_before()
         unknown = ahead if known is None else _unknown(lines, ahead, known)
         texts = lines.texts(unknown)
-        cells = None if texts is None else _cells_of(texts, layout)
-        if cells is None:
+        table = None if texts is None else _table_of(texts, layout)
+        if table is None:
             lines.put_back(ahead)
             records: Sequence[RawRecord] = list(_one_by_one(lines, layout, position))
         elif known is None:
-            records = Rows(position, lines.take_many(ahead), _table(cells, layout["columns"]))
+            records = Rows(position, lines.take_many(ahead), table)
         else:
             records = _RowsToRead(position, lines.take_many(ahead), layout)
         position += len(records)
@@ -151,11 +153,15 @@ def _cells_of(lines: Sequence[str], layout: Mapping[str, Any]) -> list[Cells] | 
     return rows
 
 
-def _table(rows: Sequence[Cells], columns: Sequence[str]) -> Table:
-    cells = zip(columns, zip(*rows, strict=True), strict=True)
+def _table_of(lines: Sequence[str], layout: Mapping[str, Any]) -> Table | None:
+    """The cells of lines that are a regular row each; None if they are not."""
+    columns = columns_of(lines, layout, MAX_FIELD, partial(_cells_of, layout=layout))
+    if columns is None:
+        return None
+    named = zip(layout["columns"], columns, strict=True)
     return Table(
-        {name: [cell or None for cell in column] if "" in column else column for name, column in cells},
-        len(rows),
+        {name: column if all(column) else [cell or None for cell in column] for name, column in named},
+        len(lines),
     )
 
 
@@ -245,8 +251,7 @@ def read_many(payloads: Sequence[bytes], layout: Mapping[str, Any]) -> Table | N
         return None
     if comment and any(line.startswith(comment) for line in lines):
         return None
-    rows = _cells_of(lines, layout)
-    return None if rows is None else _table(rows, layout["columns"])
+    return _table_of(lines, layout)
 
 
 def _by_column(cells: Cells, columns: Sequence[str]) -> dict[str, str | None]:

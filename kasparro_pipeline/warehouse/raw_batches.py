@@ -4,6 +4,7 @@ A row holds records of one document that follow each other, in position and in r
 that: where a row ends is decided by its size alone, and no reader may depend on it.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain, pairwise, repeat
@@ -126,18 +127,23 @@ def rows_of(records: Sequence[RawRecord]) -> Iterator[tuple[int, Sequence[bytes]
         The first position of each row, and its payloads.
     """
     positions, payloads = _parts(records)
-    start, size = 0, 0
-    for number, payload in enumerate(payloads):
-        size += len(payload)
-        if number > start and (
-            number - start == MOST_RECORDS
-            or size > MOST_BYTES
-            or positions[number] != positions[number - 1] + 1
-        ):
-            yield positions[start], payloads[start:number]
-            start, size = number, len(payload)
-    if payloads:
-        yield positions[start], payloads[start:]
+    sizes = list(accumulate(map(len, payloads), initial=0))
+    for first, behind in _consecutive(positions):
+        start = first
+        while start < behind:
+            within = bisect_right(sizes, sizes[start] + MOST_BYTES, lo=start) - 1
+            stop = min(max(within, start + 1), start + MOST_RECORDS, behind)
+            yield positions[start], payloads[start:stop]
+            start = stop
+
+
+def _consecutive(positions: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The places of positions that follow each other: of the first one, and behind the last one."""
+    if positions and positions[-1] - positions[0] == len(positions) - 1:  # they rise
+        yield 0, len(positions)
+        return
+    breaks = [place for place, (one, two) in enumerate(pairwise(positions), 1) if two != one + 1]
+    yield from pairwise([0, *breaks, len(positions)])
 
 
 def _parts(records: Sequence[RawRecord]) -> tuple[Sequence[int], Sequence[bytes]]:

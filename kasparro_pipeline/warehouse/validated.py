@@ -150,17 +150,15 @@ def _row(hold: Hold, contract: ContractVersion, kind: str, validated: ValidatedR
         "raw_id": _numbers(validated.raw_ids),
         "source_id": _array(validated.source_ids),
         **{
-            name: _array_unless(None, texts, length)
+            name: _array_unless(None, texts)
             for name, texts in columns.items()
             if name not in {"tags", "attributes"}
         },
-        "tags": None if tags.count("[]") == length else _array([_as_array(text or "[]") for text in tags]),
-        "attributes": _array_unless("{}", columns["attributes"], length),
+        "tags": None if _all_are("[]", tags) else _array([_as_array(text or "[]") for text in tags]),
+        "attributes": _array_unless("{}", columns["attributes"]),
         "version": None if validated.versions is None else _array(list(map(str, validated.versions))),
-        "content_hash": _array([f"\\x{one.hex()}" for one in validated.hashes]),
-        "superseded_by": _array_unless(
-            None, [None if one is None else str(one) for one in validated.superseded_by], length
-        ),
+        "content_hash": _hashes(validated.hashes),
+        "superseded_by": _numbers_or_null(validated.superseded_by),
     }
     said = hashlib.blake2b(orjson.dumps([kind, contract.number, contract.epoch]), digest_size=16)
     for name in ARRAYS:
@@ -183,24 +181,44 @@ def _row(hold: Hold, contract: ContractVersion, kind: str, validated: ValidatedR
 
 
 def _numbers(values: Sequence[int]) -> str:
-    return "{" + ",".join(map(str, values)) + "}"
+    return f"{{{orjson.dumps(values).decode()[1:-1]}}}"
 
 
-def _array_unless(default: str | None, texts: Texts, length: int) -> str | None:
-    return None if texts.count(default) == length else _array(texts)
+def _numbers_or_null(values: Sequence[int | None]) -> str | None:
+    if values.count(None) == len(values):
+        return None
+    return "{" + ",".join(["NULL" if one is None else f'"{one}"' for one in values]) + "}"
+
+
+def _hashes(values: Sequence[bytes]) -> str:
+    between = '","\\\\x'
+    together = b"".join(values).hex(",", len(values[0])).replace(",", between)
+    return f'{{{between[2:]}{together}"}}'
+
+
+def _array_unless(default: str | None, texts: Texts) -> str | None:
+    return None if _all_are(default, texts) else _array(texts)
+
+
+def _all_are(one: str | None, texts: Texts) -> bool:
+    return texts[0] == texts[-1] == one and texts.count(one) == len(texts)
 
 
 def _array(texts: Texts) -> str:
     """Texts as PostgreSQL writes an array of them."""
+    if not all(texts) and None in texts:
+        escaped = _escaped([text or "" for text in texts]).split("\x00")
+        pairs = zip(texts, escaped, strict=True)
+        return "{" + ",".join(["NULL" if text is None else f'"{one}"' for text, one in pairs]) + "}"
+    joined = '","'.join(texts)  # type: ignore[arg-type]  # no None is in it
+    if joined.count('"') > 2 * (len(texts) - 1) or "\\" in joined:
+        joined = _escaped(texts).replace("\x00", '","')  # type: ignore[arg-type]
+    return f'{{"{joined}"}}'
+
+
+def _escaped(texts: Sequence[str]) -> str:
     # No text holds NUL, so it can stand between them while quotes are escaped in all of them at once
-    joined = "\x00".join([text or "" for text in texts] if None in texts else texts)  # type: ignore[arg-type]
-    if '"' in joined or "\\" in joined:
-        joined = joined.replace("\\", "\\\\").replace('"', '\\"')
-    if None not in texts:
-        quoted = joined.replace("\x00", '","')
-        return f'{{"{quoted}"}}'
-    escaped = zip(texts, joined.split("\x00"), strict=True)
-    return "{" + ",".join(["NULL" if text is None else f'"{one}"' for text, one in escaped]) + "}"
+    return "\x00".join(texts).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _as_array(text: str) -> str:

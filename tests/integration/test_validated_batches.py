@@ -182,3 +182,11 @@ def test_records_that_are_there_are_packed_and_unpacked_again(row_database: str)
     assert batches == 6  # two documents, three runs
     command.downgrade(migrate.alembic_config(row_database), "0006")
     assert rows_of(row_database) == before
+
+
+def test_arrays_that_compression_saves_little_of_are_stored_as_they_are(warehouse: Connection) -> None:
+    found = warehouse.execute(
+        "select attname from pg_attribute where attrelid = 'kasparro.validated_batch'::regclass"
+        " and attstorage = 'e' order by attname"
+    ).fetchall()
+    assert found == [("content_hash",), ("raw_id",)]

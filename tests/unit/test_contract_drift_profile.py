@@ -15,6 +15,7 @@ from kasparro_pipeline.contract import formats, observed, profile, sketch
 from kasparro_pipeline.contract.observed import Field
 from kasparro_pipeline.contract.profile import Profile
 from kasparro_pipeline.contract.sketch import MAX_VALUES, SAMPLE, Sketch, overlap, shown
+from kasparro_pipeline.contract.table import Table
 
 
 def profile_of(records: list[Any], *, first: int = 0, text_only: bool = False, batch: int = 1000) -> Profile:
@@ -92,7 +93,47 @@ def test_the_counts_are_those_of_every_record(records: list[dict[str, Any]]) -> 
 
 @given(st.lists(st.text(max_size=12) | st.sampled_from(["1.5", "12/31/2024", "Mon, 01 Jan 2024 10:00 GMT"])))
 def test_the_classes_of_many_texts_are_those_of_each(texts: list[str]) -> None:
-    assert formats.count_classes(texts) == Counter(map(formats.class_of, texts))
+    assert formats.count_classes(texts, "\n".join(texts)) == Counter(map(formats.class_of, texts))
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["12", "34", "56"],
+        ["1", "22", "a"],
+        ["31/01/2024", "01/31/2024", "01/02/2024"],
+        ["one", "two", "yes"],
+        ["one", "two", "yes, sir"],
+        ["one", "Mon, 01 Jan 2024 10:00 GMT"],
+        ["one", "two "],
+        ["one", "two\t"],
+        ["one", ""],
+        ["1\n2", "3"],
+        ["1", "٣"],
+    ],
+)
+def test_the_classes_of_a_column_are_those_of_each_value(texts: list[str]) -> None:
+    assert formats.count_classes(texts, "\n".join(texts)) == Counter(map(formats.class_of, texts))
+
+
+@pytest.mark.parametrize("different", [3, 50, 51, 700, 2900])
+@pytest.mark.parametrize("form", ["{}", "{}\n", "é{}", "\x00{}", "{}" + "x" * 200])
+def test_the_values_of_a_long_column_are_kept_as_if_they_came_one_by_one(different: int, form: str) -> None:
+    column = [form.format(number * 7919 % different) for number in range(3000)]
+    records = [{"a": text, "b": None if place % 9 else text} for place, text in enumerate(column)]
+    made = profile_of(records, batch=3000)
+    assert made == profile_of(records, batch=1)
+    assert made == profile_of(records, batch=999)
+
+
+def test_a_long_table_has_the_profile_of_its_records() -> None:
+    records = [
+        {"a": str(number), "b": None if number % 3 else "x", "c": str(number % 7)} for number in range(9001)
+    ]
+    table = Table({name: [record[name] for record in records] for name in "abc"}, len(records))
+    made = Profile(text_only=True)
+    made.observe_table(table, range(5, 5 + len(records)))
+    assert made == profile_of(records, first=5, text_only=True)
 
 
 @given(
@@ -232,7 +273,8 @@ def test_the_overlap_of_values_is_found_from_the_sketches(one: Any, other: Any, 
     for numbers in (one, other):
         made = Sketch()
         if numbers:
-            made.observe([str(number) for number in numbers], lambda index: (0, index))
+            texts = [str(number) for number in numbers]
+            made.observe(texts, "\n".join(texts), lambda index: (0, index))
         sketches.append(made)
     assert overlap(*sketches) == (share if share is None else pytest.approx(share, abs=0.3))
 

@@ -182,6 +182,31 @@ def test_a_column_of_one_type_is_written_as_its_values_are(texts: list[str], kin
     assert found(compile_judge(contract)(records, {})) == expected(compile_validator(contract), records)
 
 
+@pytest.mark.parametrize("year", [0, 1, 999, 1000, 1900, 1999, 2000, 2023, 2024, 2100, 9996, 9999])
+def test_a_day_of_a_column_is_one_of_the_calendar(year: int) -> None:
+    days = [f"{year:04}-{month:02}-{day:02}" for month in range(14) for day in range(33)]
+    for kind, texts in {"date": days, "timestamp": [f"{day}T23:59:59Z" for day in days]}.items():
+        contract = Contract.model_validate({"kind": "t", "key": "id", "fields": {"x": {"type": kind}}})
+        judge, validate = compile_judge(contract), compile_validator(contract)
+        records = [{"id": "1", "x": text} for text in texts]
+        assert found(judge(records, {})) == expected(validate, records)
+        for record in records[::7]:
+            assert found(judge([record], {})) == expected(validate, [record])
+
+
+@pytest.mark.parametrize("bad", [[0], [5, 6, 99], list(range(100)), []])
+def test_a_few_bad_or_empty_values_leave_the_others_of_their_column_alone(bad: list[int]) -> None:
+    fields = {"title": {"required": True}, "published_at": {}, "amount": {"default": "7"}}
+    contract = Contract.model_validate({"kind": "t", "key": "id", "fields": fields})
+    right: dict[str, Any] = {"title": 'a "b"', "published_at": "2024-02-28T00:00:00Z", "amount": "1"}
+    for wrong in ("", None, "\x00", "2024-02-30T00:00:00Z"):
+        for name in right:
+            records = [{"id": str(n), **right} | ({name: wrong} if n in bad else {}) for n in range(100)]
+            assert found(compile_judge(contract)(records, {})) == expected(
+                compile_validator(contract), records
+            )
+
+
 def test_what_is_plainly_right_is_not_judged_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     contract = Contract.model_validate({"kind": "t", "key": "id", "fields": ALWAYS | {"amount": {}, "n": {}}})
     judged_alone: list[object] = []
