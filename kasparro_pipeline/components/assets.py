@@ -4,7 +4,7 @@ What a step does is in `steps`; which checks follow is in `checks`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -42,21 +42,22 @@ def build_assets(source: Source) -> list[dg.AssetsDefinition]:
 
     def raw(work: Work) -> None:
         connection, hold, context = work.connection, work.hold, work.context
-        extraction = source.extract(connection, hold, launched_on(context))
-        try:
-            steps.extract_to_raw(
-                connection,
-                hold,
-                extraction.batches,
-                incremental=extraction.incremental,
-                lookback_window=extraction.lookback_window,
-                one_document=extraction.one_document,
-                taking=Taking(rules.scope(hold.partition_key)) if rules else None,
-            )
-        except PermanentUpstreamError:
-            # going on at the same place would meet the same: the next run begins anew
-            checkpoints.forget_progress(connection, hold)
-            raise
+        with work.another() if source.asks_apart else nullcontext(connection) as asking:
+            extraction = source.extract(asking, hold, launched_on(context))
+            try:
+                steps.extract_to_raw(
+                    connection,
+                    hold,
+                    extraction.batches,
+                    incremental=extraction.incremental,
+                    lookback_window=extraction.lookback_window,
+                    stop=extraction.stop,
+                    taking=Taking(rules.scope(hold.partition_key)) if rules else None,
+                )
+            except PermanentUpstreamError:
+                # going on at the same place would meet the same: the next run begins anew
+                checkpoints.forget_progress(connection, hold)
+                raise
 
     def validated(work: Work) -> None:
         whole = not _runs(work.context, source, "raw")

@@ -1,7 +1,7 @@
 """A source as the Dagster side sees it: names, partitions, and how to extract one of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -26,8 +26,9 @@ class Extraction:
     incremental: bool
     """Whether the last cursor is where the source's next extraction starts."""
     lookback_window: timedelta | None = None
-    one_document: bool = False
-    """Whether all batches are of one document, and ask the warehouse nothing behind the first of them."""
+    stop: Callable[[], None] | None = None
+    """Ends, from another thread, what a batch is waiting for. Given where batches may be asked for while
+    others are stored, since behind the first they ask the warehouse nothing over the step's connection."""
 
 
 class Source(ABC):
@@ -37,6 +38,9 @@ class Source(ABC):
     """rest, csv or feed."""
     parent: str | None = None
     """The source whose unified records this one's requests are made from."""
+    asks_apart: bool = False
+    """Whether what an extraction asks the warehouse goes over a connection of its own, so that it can go on
+    while batches are stored."""
     defs_file: Path | None = None
     """Where the spec was read from; None for one that was not read from a file."""
 

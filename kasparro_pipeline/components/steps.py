@@ -14,6 +14,7 @@ from datetime import timedelta
 from functools import partial
 
 from kasparro_pipeline.components.ahead import ahead
+from kasparro_pipeline.components.grouping import Group, is_shareable, together
 from kasparro_pipeline.components.row_lines import RowLines
 from kasparro_pipeline.contract.judging import Judge, Judged, compile_judge
 from kasparro_pipeline.contract.profile import Profile
@@ -78,38 +79,32 @@ def extract_to_raw(
     *,
     incremental: bool,
     lookback_window: timedelta | None = None,
-    one_document: bool = False,
+    stop: Callable[[], None] | None = None,
     taking: Taking | None = None,
 ) -> None:
     """Store every batch as it comes (P1, P4).
 
     `incremental` says that the last batch's cursor is the source's own, where the next extraction starts.
-    `one_document`: all batches are of one document, and asking for the next one asks the warehouse nothing.
+    `stop` ends what a batch waits for. If it is given, asking for the next one uses nothing of `connection`
+    behind the first, and so batches are asked for while others are stored.
     `taking` is the snapshot that they make up together.
     """
     store = partial(
         _store, connection, hold, incremental=incremental, lookback_window=lookback_window, taking=taking
     )
-    parts = _parts(connection, hold, batches)
-    together: list[Part] = []
-    try:
-        for part in ahead(parts) if one_document else parts:
-            together.append(part)
-            waiting = sum(len(one.batch.records) for one in together)
-            if not part.batch.more_is_there or waiting >= STORED_TOGETHER:
-                storing, together = together, []
-                store(storing)
-    except Exception:
-        if together:  # received whole before the upstream failed
-            store(together)
-        raise
+    groups = together(_parts(connection, hold, batches), STORED_TOGETHER)
+    for group in ahead(groups, stop) if stop else groups:
+        store(group)
 
 
 def _parts(connection: Connection, hold: Hold, batches: Iterable[Batch]) -> Iterator[Part]:
     """The batches with the profiles of their documents so far."""
     location, profile = None, Profile()
     for batch in batches:
-        if batch.document is not None and batch.document.location != location:
+        if batch.document is None or is_shareable(batch):
+            yield Part(batch, None)
+            continue
+        if batch.document.location != location:
             location = batch.document.location
             begins = bool(batch.records) and batch.records[0].position == 0
             partial = None if begins else raw.partial_document(connection, hold.source, location)
@@ -123,22 +118,23 @@ def _parts(connection: Connection, hold: Hold, batches: Iterable[Batch]) -> Iter
 def _store(
     connection: Connection,
     hold: Hold,
-    parts: Sequence[Part],
+    group: Group,
     *,
     incremental: bool,
     lookback_window: timedelta | None,
     taking: Taking | None,
 ) -> None:
-    last = parts[-1].batch
+    last = group.parts[-1].batch
     counts = raw.store_together(
         connection,
         hold,
-        parts,
+        group.parts,
         source_cursor=last.cursor if last.done and incremental else None,
         lookback_window=lookback_window,
         taking=taking,
+        shared=group.shared,
     )
-    documents = [part.batch.document for part in parts]
+    documents = [part.batch.document for part in group.parts]
     logger.info(
         "%s: %s",
         _named(document.location if document else "not modified" for document in documents),
