@@ -16,7 +16,6 @@ from kasparro_pipeline.components.api_links import links_to_api
 from kasparro_pipeline.components.checks import checks_of
 from kasparro_pipeline.components.checks.check import Check, Look
 from kasparro_pipeline.components.holding import held
-from kasparro_pipeline.components.kept_connections import keep_connections
 from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.components.snapshot_spec import ACCEPT_TAG
 from kasparro_pipeline.components.source import LAYERS, Layer, Source
@@ -125,7 +124,6 @@ def _asset(
         },
     )
     def layer_asset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:  # type: ignore[type-arg]  # the plain class says that checks follow
-        keep_connections(context.instance)
         last = layer == _last_layer(context, source)
         with held(warehouse, source.name, context.partition_key, context.run.run_id, closing=last) as (
             connection,

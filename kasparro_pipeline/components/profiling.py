@@ -32,11 +32,12 @@ def newest_profiles(
     found = profiles.newest(connection, source, partition_key, asked_for)
     if not found.alone:
         return found.profiles
-    for document, layout in profiles.layouts(connection, found.alone):
-        stored = raw_batches.read(connection, [Piece(document, 0, ALL)])
-        values, unreadable = records.read_many(stored.payloads, layout)
-        readable = [(place, value) for place, value in enumerate(values) if place not in unreadable]
-        profile = Profile()
-        profile.observe([value for _, value in readable], [place for place, _ in readable])
-        profiles.keep(connection, document, profile.as_json())
+    with connection.transaction():
+        for document, layout in profiles.layouts(connection, found.alone):
+            stored = raw_batches.read(connection, [Piece(document, 0, ALL)])
+            values, unreadable = records.read_many(stored.payloads, layout)
+            readable = [(place, value) for place, value in enumerate(values) if place not in unreadable]
+            profile = Profile()
+            profile.observe([value for _, value in readable], [place for place, _ in readable])
+            profiles.keep(connection, document, profile.as_json())
     return profiles.newest(connection, source, partition_key, asked_for).profiles

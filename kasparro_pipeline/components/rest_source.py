@@ -119,9 +119,9 @@ class _Rest(Source):
         incremental = current and (self.spec.date_window or self.spec.incremental) is not None
         proof = credentials(self.spec.auth, secrets())
         client = Client(self.http, proof, self.spec.error_rules)
-        return Extraction(
-            self._batches(request, client), incremental, lookback_of(self.spec), stop=client.stop
-        )
+        # one page after the other means that each is stored before the next one is asked for
+        stop = client.stop if self.http.concurrency > 1 else None
+        return Extraction(self._batches(request, client), incremental, lookback_of(self.spec), stop=stop)
 
     def asked_for(self, location: str) -> str:
         """Where the window starts: it follows the checkpoint, also within a day."""
