@@ -4,7 +4,7 @@ What the items are, is not known here.
 """
 
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final, TypeVar
@@ -26,18 +26,27 @@ def _soon() -> Iterator[None]:
         sys.setswitchinterval(interval)
 
 
-def ahead(items: Iterator[Item]) -> Generator[Item]:
+def nothing() -> None:
+    """Nothing waits."""
+
+
+def ahead(items: Iterator[Item], stop: Callable[[], None] = nothing) -> Generator[Item]:
     """The items, each made while the one before it is in use. The first one is made in the caller's thread.
 
     The thread that makes the others may use nothing that the caller uses meanwhile, such as its connection.
-    An error while one is made is raised in its place, behind the items before it.
+    An error while one is made is raised in its place, behind the items before it. If the caller gives up
+    before the end, `stop` ends what that thread waits for.
     """
     first = next(items, _END)
     if first is _END:
         return
     with _soon(), ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
         following = thread.submit(next, items, _END)
-        yield first  # type: ignore[misc]  # not the end
-        while (item := following.result()) is not _END:
-            following = thread.submit(next, items, _END)
-            yield item  # type: ignore[misc]  # not the end
+        try:
+            yield first  # type: ignore[misc]  # not the end
+            while (item := following.result()) is not _END:
+                following = thread.submit(next, items, _END)
+                yield item  # type: ignore[misc]  # not the end
+        except BaseException:
+            stop()  # the thread is waited for
+            raise

@@ -4,7 +4,7 @@ What a step does is in `steps`; which checks follow is in `checks`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -17,7 +17,6 @@ from kasparro_pipeline.components.checks import checks_of
 from kasparro_pipeline.components.checks.check import Check, Look
 from kasparro_pipeline.components.comparison import comparison_of
 from kasparro_pipeline.components.holding import held
-from kasparro_pipeline.components.kept_connections import keep_connections
 from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.components.snapshot_spec import ACCEPT_TAG
 from kasparro_pipeline.components.source import LAYERS, Layer, Source
@@ -43,21 +42,21 @@ def build_assets(source: Source) -> list[dg.AssetsDefinition]:
 
     def raw(work: Work) -> None:
         connection, hold, context = work.connection, work.hold, work.context
-        extraction = source.extract(connection, hold, launched_on(context))
-        try:
-            steps.extract_to_raw(
-                connection,
-                hold,
-                extraction,
-                taking=Taking(rules.scope(hold.partition_key)) if rules else None,
-                comparison=comparison_of(source.contract, work.another)
-                if extraction.one_document and not rules
-                else None,
-            )
-        except PermanentUpstreamError:
-            # going on at the same place would meet the same: the next run begins anew
-            checkpoints.forget_progress(connection, hold)
-            raise
+        with work.another() if source.asks_apart else nullcontext(connection) as asking:
+            extraction = source.extract(asking, hold, launched_on(context))
+            compares = extraction.tell is not None and not rules
+            try:
+                steps.extract_to_raw(
+                    connection,
+                    hold,
+                    extraction,
+                    taking=Taking(rules.scope(hold.partition_key)) if rules else None,
+                    comparison=comparison_of(source.contract, work.another) if compares else None,
+                )
+            except PermanentUpstreamError:
+                # going on at the same place would meet the same: the next run begins anew
+                checkpoints.forget_progress(connection, hold)
+                raise
 
     def validated(work: Work) -> None:
         whole = not _runs(work.context, source, "raw")
@@ -125,7 +124,6 @@ def _asset(
         },
     )
     def layer_asset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:  # type: ignore[type-arg]  # the plain class says that checks follow
-        keep_connections(context.instance)
         last = layer == _last_layer(context, source)
         with held(warehouse, source.name, context.partition_key, context.run.run_id, closing=last) as (
             connection,

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from kasparro_pipeline.components.ahead import nothing
 from kasparro_pipeline.components.component import Automation, SourceComponent
 from kasparro_pipeline.components.pending import attempts
 from kasparro_pipeline.components.resources import Warehouse
@@ -81,7 +82,13 @@ class _Csv(Source):
 
         request = Request(today=launched_on, known=known, partial=partial)
         found = CsvExtraction(self.spec, self._place(), hold.partition_key, request)
-        return Extraction(found, incremental=False, one_document=found.one_document, tell=found.compare_with)
+        one = found.one_document
+        return Extraction(
+            found,
+            incremental=False,
+            stop=nothing if one else None,
+            tell=found.compare_with if one else None,
+        )
 
     def metadata(self, connection: Connection, partition_key: str) -> Mapping[str, Any]:
         """How the partition's documents were read: what was declared, and what was found out."""

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from kasparro_pipeline.components.comparison import Comparison
+from kasparro_pipeline.components.grouping import is_shareable
 from kasparro_pipeline.components.source import Extraction
 from kasparro_pipeline.contract.profile import Profile
 from kasparro_pipeline.extract import records
@@ -23,18 +24,21 @@ if TYPE_CHECKING:
 def parts_of(
     connection: Connection, hold: Hold, extraction: Extraction, comparison: Comparison | None
 ) -> Generator[Part]:
-    """The batches of an extraction, to be stored."""
+    """The batches of an extraction, to be stored. Documents that share their profile have none here."""
     location, profile = None, Profile()
     repeats: Repeats | None = None
     with ExitStack() as stack:
         for batch in extraction.batches:
-            if batch.document is not None and batch.document.location != location:
+            if batch.document is None or is_shareable(batch):
+                yield Part(batch, None)
+                continue
+            if batch.document.location != location:
                 location = batch.document.location
                 begins = bool(batch.records) and batch.records[0].position == 0
                 partial = None if begins else raw.partial_document(connection, hold.source, location)
                 if begins and comparison is not None:
                     repeats = stack.enter_context(comparison.begun(connection, hold, batch))
-                    if repeats is not None:
+                    if repeats is not None and extraction.tell is not None:
                         extraction.tell(repeats.came_before)
                 if partial is not None and partial.sha256 == batch.document.sha256:
                     profile = _profile_of(connection, partial, batch.document)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from kasparro_pipeline.components.kept_connections import keep_connections
 from kasparro_pipeline.warehouse import connection, revision
 from kasparro_pipeline.warehouse.ledger import Connection
 from kasparro_pipeline.warehouse.settings import WarehouseSettings
@@ -14,6 +15,11 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagster le
     """Opens connections to the warehouse. Without a URL, DATABASE_URL of the environment or `.env` counts."""
 
     database_url: str | None = None
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Before the first step of a run: from here on it keeps Dagster's connections."""
+        if context.run is not None and context.instance is not None:
+            keep_connections(context.instance)
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:

@@ -19,7 +19,7 @@ from kasparro_pipeline.components.settings import PipelineSettings, secrets
 from kasparro_pipeline.components.snapshot_spec import SnapshotSpec
 from kasparro_pipeline.components.source import Extraction, Source
 from kasparro_pipeline.components.source_spec import UpstreamSpec
-from kasparro_pipeline.extract.auth import Credentials, credentials
+from kasparro_pipeline.extract.auth import credentials
 from kasparro_pipeline.extract.documents import Batch, KnownDocument, Request
 from kasparro_pipeline.extract.http import Client
 from kasparro_pipeline.extract.rest import RestExtraction, lookback_of, start_param_of
@@ -58,6 +58,7 @@ class _Rest(Source):
     """A REST API as a source."""
 
     kind = "rest"
+    asks_apart = True
 
     def __init__(self, name: str, spec: RestSourceSpec) -> None:
         super().__init__(name, spec)
@@ -117,15 +118,18 @@ class _Rest(Source):
         )
         incremental = current and (self.spec.date_window or self.spec.incremental) is not None
         proof = credentials(self.spec.auth, secrets())
-        return Extraction(self._batches(request, proof), incremental, lookback_of(self.spec))
+        client = Client(self.http, proof, self.spec.error_rules)
+        # one page after the other means that each is stored before the next one is asked for
+        stop = client.stop if self.http.concurrency > 1 else None
+        return Extraction(self._batches(request, client), incremental, lookback_of(self.spec), stop=stop)
 
     def asked_for(self, location: str) -> str:
         """Where the window starts: it follows the checkpoint, also within a day."""
         start = start_param_of(self.spec)
         return parse_qs(urlsplit(location).query).get(start, [""])[-1] if start else ""
 
-    def _batches(self, request: Request, proof: Credentials) -> Iterator[Batch]:
-        with Client(self.http, proof, self.spec.error_rules) as client:
+    def _batches(self, request: Request, client: Client) -> Iterator[Batch]:
+        with client:
             yield from RestExtraction(self.spec, self.base_url, request, client)
 
 

@@ -26,10 +26,12 @@ class Extraction:
     incremental: bool
     """Whether the last cursor is where the source's next extraction starts."""
     lookback_window: timedelta | None = None
-    one_document: bool = False
-    """Whether all batches are of one document, and ask the warehouse nothing behind the first of them."""
-    tell: Callable[[CameBefore], None] = lambda _came_before: None
-    """Told, once a document is compared with an earlier one, how to ask which of its records came before."""
+    stop: Callable[[], None] | None = None
+    """Ends, from another thread, what a batch is waiting for. Given where batches may be asked for while
+    others are stored, since behind the first they ask the warehouse nothing over the step's connection."""
+    tell: Callable[[CameBefore], None] | None = None
+    """Told, once its document is compared with an earlier one, how to ask which records came before. Given
+    where all batches are of one document that may be compared."""
 
 
 class Source(ABC):
@@ -39,6 +41,9 @@ class Source(ABC):
     """rest, csv or feed."""
     parent: str | None = None
     """The source whose unified records this one's requests are made from."""
+    asks_apart: bool = False
+    """Whether what an extraction asks the warehouse goes over a connection of its own, so that it can go on
+    while batches are stored."""
     defs_file: Path | None = None
     """Where the spec was read from; None for one that was not read from a file."""
 

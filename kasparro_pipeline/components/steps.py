@@ -14,6 +14,7 @@ from functools import partial
 
 from kasparro_pipeline.components.ahead import ahead
 from kasparro_pipeline.components.comparison import Comparison
+from kasparro_pipeline.components.grouping import Group, together
 from kasparro_pipeline.components.parts import parts_of
 from kasparro_pipeline.components.row_lines import RowLines
 from kasparro_pipeline.components.source import Extraction
@@ -37,7 +38,6 @@ from kasparro_pipeline.warehouse.contracts import ContractVersion
 from kasparro_pipeline.warehouse.deletions import Rules
 from kasparro_pipeline.warehouse.errors import ReplayRefusedError
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
-from kasparro_pipeline.warehouse.raw import Part
 from kasparro_pipeline.warehouse.raw_reader import StoredBatch
 from kasparro_pipeline.warehouse.snapshots import Taking
 from kasparro_pipeline.warehouse.validated import Outcomes, RejectedRecord, ValidatedRecords
@@ -81,44 +81,39 @@ def extract_to_raw(
 ) -> None:
     """Store every batch of an extraction as it comes (P1, P4).
 
-    `taking` is the snapshot that the batches make up together. With a `comparison`, records of a document
-    that the one before it brought already are not stored again.
+    If the extraction can be stopped, batches are asked for while others are stored: behind the first, that
+    uses nothing of `connection`. `taking` is the snapshot that the batches make up together. With a
+    `comparison`, records of a document that the one before it brought already are not stored again.
     """
     store = partial(_store, connection, hold, extraction=extraction, taking=taking)
-    together: list[Part] = []
-    with closing(parts_of(connection, hold, extraction, comparison)) as made, ExitStack() as stack:
-        parts = stack.enter_context(closing(ahead(made))) if extraction.one_document else made
-        try:
-            for part in parts:
-                together.append(part)
-                waiting = sum(len(one.batch.records) for one in together)
-                if not part.batch.more_is_there or waiting >= STORED_TOGETHER:
-                    storing, together = together, []
-                    store(storing)
-        except Exception:
-            if together:  # received whole before the upstream failed
-                store(together)
-            raise
+    with ExitStack() as stack:
+        parts = stack.enter_context(closing(parts_of(connection, hold, extraction, comparison)))
+        groups = stack.enter_context(closing(together(parts, STORED_TOGETHER)))
+        if extraction.stop is not None:
+            groups = stack.enter_context(closing(ahead(groups, extraction.stop)))
+        for group in groups:
+            store(group)
 
 
 def _store(
     connection: Connection,
     hold: Hold,
-    parts: Sequence[Part],
+    group: Group,
     *,
     extraction: Extraction,
     taking: Taking | None,
 ) -> None:
-    last = parts[-1].batch
+    last = group.parts[-1].batch
     counts = raw.store_together(
         connection,
         hold,
-        parts,
+        group.parts,
         source_cursor=last.cursor if last.done and extraction.incremental else None,
         lookback_window=extraction.lookback_window,
         taking=taking,
+        shared=group.shared,
     )
-    documents = [part.batch.document for part in parts]
+    documents = [part.batch.document for part in group.parts]
     logger.info(
         "%s: %s",
         _named(document.location if document else "not modified" for document in documents),

@@ -68,7 +68,7 @@ def evolves(contract: Contract, name: str, rule: str, value: object) -> bool:
 
 def as_received(value: object) -> orjson.Fragment:
     """A value that evolves, as it goes to `attributes`: numbers to the last digit."""
-    return orjson.Fragment(_text(value))
+    return orjson.Fragment(as_text(value))
 
 
 def unknown_leaves(contract: Contract) -> Callable[[dict[str, Any]], Leaves]:
@@ -95,7 +95,7 @@ def unknown_leaves(contract: Contract) -> Callable[[dict[str, Any]], Leaves]:
         found: Leaves = {}
         for path, value in walk(record, "", 0):
             # a key that holds dots can give a path twice; which value counts must not depend on their order
-            if path not in found or _text(value) < _text(found[path]):
+            if path not in found or as_text(value) < as_text(found[path]):
                 found[path] = value
         return found
 
@@ -118,7 +118,7 @@ def added_attributes(leaves: Leaves, declared: Collection[str]) -> dict[str, obj
     taken: dict[str, object] = {}
     size = 0
     for path in sorted(leaves):
-        text = None if path in declared or len(taken) == MAX_ADDED else _text(leaves[path])
+        text = None if path in declared or len(taken) == MAX_ADDED else as_text(leaves[path])
         if text and _is_storable(path) and size + len(path.encode()) + len(text) <= MAX_ADDED_BYTES:
             size += len(path.encode()) + len(text)
             taken[path] = orjson.Fragment(text)
@@ -132,10 +132,10 @@ def _dots(path: str) -> Iterator[int]:
 
 
 def _is_storable(value: object) -> bool:
-    return _text(value) != b""
+    return as_text(value) != b""
 
 
-def _text(value: object) -> bytes:
+def as_text(value: object) -> bytes:
     """The value as JSON text; empty if PostgreSQL cannot store it."""
     try:
         return to_json(types.to_json(value))

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from kasparro_pipeline.contract import joined
+from kasparro_pipeline.contract.added import added_columns
 from kasparro_pipeline.contract.columns import QUOTED, text_of
 from kasparro_pipeline.contract.evolution import added_attributes, unknown_leaves
 from kasparro_pipeline.contract.field_spec import COLUMN_TYPES, FieldType
@@ -25,6 +26,7 @@ from kasparro_pipeline.contract.reading import (
     Reader,
     Records,
     Texts,
+    added_field,
     field_of,
     record_at,
     version_field,
@@ -63,7 +65,12 @@ def compile_judge(contract: Contract) -> Judge:
 
     def judge(records: Records, context: Mapping[str, Any]) -> Judged:
         left: set[int] = set()
-        apart = _unknown(records, unknown, contract, left if not takes_unknown else None)
+        added: Mapping[str, Sequence[str]] | None = None
+        if takes_unknown and not isinstance(records, Table):
+            added = added_columns(records, unknown, contract.fields)
+        apart: dict[int, dict[str, object]] = {}
+        if added is None:
+            apart = _unknown(records, unknown, contract, left if not takes_unknown else None)
         read = Reader(records, context, left)
         texts = {field.name: read.texts(field) for field in fields}
         source_ids = read.keys(contract.key_paths)
@@ -77,7 +84,8 @@ def compile_judge(contract: Contract) -> Judge:
         tags = texts.get("tags", ("[]",) * len(records))
         columns["tags"] = tags if all(tags) else [text or "[]" for text in tags]
         columns["attributes"] = _attributes(
-            {field: texts[field.name] for field in fields if field.name not in COLUMN_TYPES},
+            {field: texts[field.name] for field in fields if field.name not in COLUMN_TYPES}
+            | {added_field(name): found for name, found in (added or {}).items()},
             apart,
             len(records),
         )

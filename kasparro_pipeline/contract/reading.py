@@ -64,6 +64,11 @@ def version_field(contract: Contract) -> Field | None:
     return None if version is None else field_of(contract, version)
 
 
+def added_field(name: str) -> Field:
+    """A field that the contract does not name, whose values are there as JSON."""
+    return Field(name, name, "json", lambda values: values, always=False, default=None)
+
+
 class Reader:
     """Reads columns of records. Those with a value that is not plainly right are added to `left`."""
 

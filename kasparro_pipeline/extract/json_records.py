@@ -7,7 +7,7 @@ received. Numbers are read as decimals, so no digit is lost.
 import codecs
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -144,6 +144,17 @@ def read(payload: bytes, layout: Mapping[str, str]) -> object:
         ValueError: the payload is not JSON.
     """
     return _decode(payload.decode(layout["encoding"]))
+
+
+def read_many(payloads: Sequence[bytes], layout: Mapping[str, str]) -> list[object] | None:
+    """The values of stored records, read at once; None where one of them has to be read by itself."""
+    if layout["encoding"] != "utf-8":
+        return None  # a comma would have other bytes
+    try:
+        found = _FAST_DECODER.decode(f"[{b','.join(payloads).decode()}]")
+    except (ValueError, ArithmeticError, RecursionError):
+        return None
+    return found if len(found) == len(payloads) else None
 
 
 def _decode(text: str) -> object:

@@ -19,6 +19,8 @@ from kasparro_pipeline.extract.http_answer import Response
 Place = TypeVar("Place")
 Lane = deque[tuple[Place, Future[Response]]]
 """Pages of one list that follow each other, under way or waiting to be taken."""
+SOON = 0.05
+"""Seconds that a page may be away which is taken to be there: pages that come quickly are stored together."""
 
 
 class Course(Protocol[Place]):
@@ -84,9 +86,10 @@ class Lookahead(Generic[Place]):
         return response
 
     def has(self, place: Place | None) -> bool:
-        """Whether the answer of a page is there already."""
+        """Whether the answer of a page is there, or as good as there."""
         firsts = [lane[0] for lane in (self._current, *self._lanes) if lane]
-        return any(first == place and fetched.done() for first, fetched in firsts[:2])
+        found = [fetched for first, fetched in firsts[:2] if first == place]
+        return bool(found and wait(found, SOON).done)
 
     def _go_to(self, place: Place) -> None:
         """Make a page the first of the current ones."""

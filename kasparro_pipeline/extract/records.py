@@ -10,6 +10,8 @@ from kasparro_pipeline.extract.unreadable import UnreadableRecordError
 MAX_RECORD = 16 * 1024 * 1024
 """Bytes of a record that is read. PostgreSQL takes values of 256 MB in `jsonb`, and a run holds a record
 several times. Cells of a CSV file have the same limit, each by itself."""
+READ_TOGETHER = 1_000
+"""Records that are read at once, where their format allows it."""
 _READERS = {"json": json_records.read, "csv": csv_rows.read, "feed": feed.read}
 
 
@@ -38,10 +40,17 @@ def read_many(
         return table, {}
     values: list[object] = []
     unreadable: dict[int, UnreadableRecordError] = {}
-    for index, payload in enumerate(payloads):
-        try:
-            values.append(read(payload, layout))
-        except UnreadableRecordError as error:
-            values.append(None)
-            unreadable[index] = error
+    for start in range(0, len(payloads), READ_TOGETHER):
+        some = payloads[start : start + READ_TOGETHER]
+        if layout["format"] == "json" and max(map(len, some)) <= MAX_RECORD:
+            found = json_records.read_many(some, layout)
+            if found is not None:
+                values += found
+                continue
+        for index, payload in enumerate(some, start):
+            try:
+                values.append(read(payload, layout))
+            except UnreadableRecordError as error:
+                values.append(None)
+                unreadable[index] = error
     return values, unreadable

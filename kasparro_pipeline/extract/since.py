@@ -5,6 +5,7 @@ when all pages are stored. The newest value itself is asked for again, so that t
 that holds only what was seen before is nothing new.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +18,9 @@ from kasparro_pipeline.extract.increments import Whole
 
 MAX_SEEN = 500
 """Records of an item that are remembered by their digests, to know them again."""
+
+_SORTABLE = re.compile(r"(?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z(?:\n|\Z))+", re.ASCII)
+"""Instants, one a line, whose texts of one length sort as they do."""
 
 
 @dataclass(slots=True)
@@ -67,14 +71,16 @@ class Since(Whole):
             item, _State(self._before[item].value if item in self._before else None)
         )
         newest = spec.read(after.value)
-        kept: list[RawRecord] = []
+        newest_alone = self._newest_alone(records, newest_plausible)
+        kept = [] if newest_alone is None else list(records)
         plausible: list[tuple[int, str, RawRecord]] = []
-        for record in records:
+        for record in records if newest_alone is None else newest_alone:
             came = value_at(record.value, spec.cursor, {})
             value = spec.read(came)
             if spec.param is None and value is not None and start is not None and value < start:
                 continue
-            kept.append(record)
+            if newest_alone is None:
+                kept.append(record)
             if value is None or (newest_plausible is not None and value > newest_plausible):
                 continue  # a value of the future must not carry the cursor away from what is to come
             plausible.append((value, str(came), record))
@@ -109,6 +115,24 @@ class Since(Whole):
             item: state for item, state in self._after.items() if state.value is not None and state.seen
         }
         return {"items": _as_json(self._before | reached)} if self._before | reached else self._cursor
+
+    def _newest_alone(
+        self, records: Sequence[RawRecord], newest_plausible: int | None
+    ) -> Sequence[RawRecord] | None:
+        """The newest of records that are all wanted, if their texts tell it; the others move nothing then."""
+        spec = self._spec
+        if spec.param is None or spec.lookback() or spec.type != "timestamp" or spec.format != "iso":
+            return None
+        texts: list[Any] = [record.value.get(spec.cursor) for record in records if type(record.value) is dict]
+        if len(texts) != len(records) or set(map(type, texts)) != {str} or len(set(map(len, texts))) > 1:
+            return None
+        if not _SORTABLE.fullmatch("\n".join(texts)):
+            return None
+        newest = max(texts)
+        value = spec.read(newest)
+        if value is None or (newest_plausible is not None and value > newest_plausible):
+            return None
+        return [record for record, text in zip(records, texts, strict=True) if text == newest]
 
     def _came(self, item: str) -> str | None:
         if item in self._before:

@@ -69,16 +69,26 @@ def earlier_profiles(
 
 
 def raw_ids(connection: Connection, places: Collection[tuple[int, int]]) -> dict[tuple[int, int], int]:
-    """The raw records at some places: document and position."""
+    """The raw records at some places of profiles: the document that one is stored with, and a position.
+
+    A position within one document, or a number over all records of those that the profile describes, whose
+    raw ids follow each other.
+    """
     rows = connection.execute(
         "with place as ("
         " select * from unnest(%s::bigint[], %s::int[]) as p (document_id, position)"
-        ") select p.document_id, p.position, b.first_id + p.position - b.first_position"
-        " from place p cross join lateral ("
+        ") select p.document_id, p.position,"
+        " case when d.profiled_from is null then b.first_id + p.position - b.first_position"
+        " else ("
+        f"  select min(r.first_id) from {SCHEMA}.document m join {SCHEMA}.raw_batch r on r.document_id = m.id"
+        "  where m.source = d.source and m.partition_key = d.partition_key"
+        "  and m.id between d.profiled_from and d.id"
+        " ) + p.position end"
+        f" from place p join {SCHEMA}.document d on d.id = p.document_id left join lateral ("
         f" select first_id, first_position, records from {SCHEMA}.raw_batch r"
         " where r.document_id = p.document_id and r.first_position <= p.position"
         " order by r.first_position desc limit 1"
-        " ) b where p.position < b.first_position + b.records"
+        " ) b on true where d.profiled_from is not null or p.position < b.first_position + b.records"
         " union all select p.document_id, p.position, s.raw_id + p.position - s.position"
         " from place p cross join lateral ("
         f" select positions, raw_ids, lengths from {SCHEMA}.repeated_batch r"

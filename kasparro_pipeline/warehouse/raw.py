@@ -4,10 +4,9 @@ How records lie in the table is in `raw_batches`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from operator import itemgetter
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -20,7 +19,7 @@ from kasparro_pipeline.extract.documents import (
     PartialDocument,
     RawRecord,
 )
-from kasparro_pipeline.warehouse import checkpoints, ledger, raw_batches, repeated, snapshots
+from kasparro_pipeline.warehouse import checkpoints, documents, ledger, raw_batches, repeated, snapshots
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 from kasparro_pipeline.warehouse.repeated import Base, Stretches
 from kasparro_pipeline.warehouse.snapshots import Taking
@@ -29,7 +28,7 @@ from kasparro_pipeline.warehouse.tables import SCHEMA
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A batch to be stored. `profile` describes all records of its document so far."""
+    """A batch to be stored. `profile` describes all records of its document so far, unless `Shared` does."""
 
     batch: Batch
     profile: Mapping[str, Any] | None
@@ -44,6 +43,16 @@ class Repetition:
     base: Base
     own: Sequence[RawRecord]
     stretches: Stretches
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The profile that whole documents have in common which are stored together."""
+
+    profile: Mapping[str, Any]
+    """Of all of them, in their order."""
+    of: Callable[[Sequence[Batch]], Mapping[str, Any]]
+    """Makes that of some of them: not every one that came may be new."""
 
 
 def store(
@@ -75,12 +84,13 @@ def store_together(
     source_cursor: Cursor | None,
     lookback_window: timedelta | None,
     taking: Taking | None = None,
+    shared: Shared | None = None,
 ) -> dict[str, int]:
     """Commit batches that follow each other: documents, raw records, cursor, counts in one transaction (P4).
 
     `source_cursor` is given with the last batch of an incremental extraction. A document whose location
     already holds the same bytes is a no-op, as a record is that repeats the base's. `taking` is the snapshot
-    that the extraction makes up.
+    that the extraction makes up. `shared` is the profile of parts that have none of their own.
 
     Returns:
         What was added to the run's counts.
@@ -94,17 +104,14 @@ def store_together(
     arrived: list[tuple[int, int, Sequence[RawRecord]]] = []
     with connection.transaction():
         ledger.require_hold(connection, hold)
-        new = _new_locations(connection, hold.source, parts)
-        for part in parts:
+        opened = _opened_together(connection, hold, parts, shared) if shared else None
+        for part, (document_id, stored) in zip(
+            parts, opened or _opened_one_by_one(connection, hold, parts, shared), strict=True
+        ):
             document = part.batch.document
-            is_new = document is not None and document.location in new
-            document_id = part.batch.same_as
-            if document is not None and not is_new:
-                document_id = _loaded_as(connection, hold.source, document)
-            if document is None or document_id is not None:
+            if document is None or document_id is None or stored is None:
                 counts["documents_unchanged"] += 1
             else:
-                document_id, stored = _open_document(connection, hold, document, part, is_new=is_new)
                 own = part.batch.records
                 if part.repetition is not None:
                     repeated.require_base(connection, hold, part.repetition.base)
@@ -128,6 +135,60 @@ def store_together(
             snapshots.record(connection, hold, taking, batch.doubt)
         ledger.add_counts(connection, hold, counts)
     return counts
+
+
+Opened = tuple[int | None, int | None]
+"""The document that a batch is of, and how many records of it were stored; None: it is there already."""
+
+
+def _opened_together(
+    connection: Connection, hold: Hold, parts: Sequence[Part], shared: Shared
+) -> list[Opened] | None:
+    """Rows for those of the parts' whole documents that are new, all at once.
+
+    None if one depends on another, or on an interrupted one: then each has to be looked at in its turn.
+    """
+    locations = [part.batch.document.location for part in parts if part.batch.document]
+    newest = documents.newest(connection, hold.source, locations)
+    if len(set(locations)) < len(locations) or any(known is None for known in newest.values()):
+        return None
+    found: list[Opened] = []
+    new: list[int] = []
+    for part in parts:
+        document = part.batch.document
+        known = newest.get(document.location) if document else None
+        if document is None:
+            found.append((part.batch.same_as, None))
+        elif known is not None and known.sha256 == document.sha256 and known.read_as(document):
+            found.append((known.id, None))
+        else:
+            new.append(len(found))
+            found.append((None, 0))
+    batches = [parts[place].batch for place in new]
+    if batches:
+        profile = shared.profile if len(batches) == len(locations) else shared.of(batches)
+        for place, document_id in zip(new, documents.insert(connection, hold, batches, profile), strict=True):
+            found[place] = document_id, 0
+    return found
+
+
+def _opened_one_by_one(
+    connection: Connection, hold: Hold, parts: Sequence[Part], shared: Shared | None
+) -> Iterator[Opened]:
+    new = _new_locations(connection, hold.source, parts)
+    for part in parts:
+        document = part.batch.document
+        is_new = document is not None and document.location in new
+        document_id = part.batch.same_as
+        if document is not None and not is_new:
+            document_id = _loaded_as(connection, hold.source, document)
+        if document is None or document_id is not None:
+            yield document_id, None
+        else:
+            alone = part
+            if part.profile is None and shared is not None:
+                alone = Part(part.batch, shared.of([part.batch]))
+            yield _open_document(connection, hold, document, alone, is_new=is_new)
 
 
 def _new_locations(connection: Connection, source: str, parts: Sequence[Part]) -> set[str]:
@@ -199,31 +260,6 @@ def _next_position(connection: Connection, document_id: int) -> int:
     return max(
         raw_batches.next_position(connection, document_id), repeated.next_position(connection, document_id)
     )
-
-
-def newest_profiles(
-    connection: Connection, source: str, partition_key: str, asked_for: Callable[[str], str]
-) -> list[tuple[int, Mapping[str, Any]]]:
-    """Each location's newest document in a partition, with its profile.
-
-    Only of locations that ask for the same as that of the newest document: `asked_for` tells what a location
-    asks for, where that moves from run to run. A partition without documents of its own found the upstream
-    unchanged: what came in the newest partition before it still holds.
-    """
-    rows = connection.execute(
-        f"select distinct on (location) id, location, profile from {SCHEMA}.document"
-        " where source = %(source)s"
-        f" and partition_key = (select max(partition_key) from {SCHEMA}.document where source = %(source)s"
-        " and partition_key <= %(partition_key)s and loaded_at is not null)"
-        " and loaded_at is not null order by location, id desc",
-        {"source": source, "partition_key": partition_key},
-    ).fetchall()
-    newest = asked_for(max(rows, key=itemgetter(0))[1]) if rows else None
-    return [
-        (document, profile)
-        for document, location, profile in rows
-        if profile is not None and asked_for(location) == newest
-    ]
 
 
 def _open_document(

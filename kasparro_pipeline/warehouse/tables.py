@@ -88,6 +88,12 @@ document = Table(
     Column("profile", JSONB, comment="per field: how often it came, and with which types"),
     Column("fetched_at", DateTime(timezone=True), nullable=False),
     Column("loaded_at", DateTime(timezone=True), comment="null until every record of it is in raw"),
+    Column(
+        "profiled_from",
+        BigInteger,
+        comment="first of the partition's documents that its profile describes, up to itself, with places"
+        " counted over them all; null: it describes this one alone",
+    ),
     Index(None, "source", "location", "id"),
     Index(None, "source", "partition_key", "id"),
 )

@@ -322,6 +322,68 @@ def test_a_drift_on_one_page_of_several_is_told_with_the_record_that_shows_it(
     assert json.loads(bytes(payload)) == DRIFTED["enum"][9]
 
 
+def paged(
+    deployed: Callable[..., Deployed], upstream: Upstream, pages: list[list[dict[str, Any]]]
+) -> Pipeline:
+    """A source of numbered pages, which come at once."""
+
+    def answer(query: dict[str, str], _headers: object) -> tuple[int, dict[str, str], bytes]:
+        page = int(query["page"])
+        body = {"data": pages[page - 1], "pages": len(pages)}
+        return 200, {"Content-Type": "application/json"}, json.dumps(body).encode()
+
+    upstream.answers["/things"] = answer
+    paginator = {"type": "page_number", "total_pages_path": "pages"}
+    return deployed(RestSource, things(upstream.address, paginator=paginator, records="data")).load()
+
+
+def profiles(pipeline: Pipeline) -> list[tuple[int, int]]:
+    """Of each document with a profile, the records of that, and how many documents before it share it."""
+    return [
+        (int(row["profile"]["records"]), int(row["id"] - row["profiled_from"]))
+        for row in pipeline.rows(
+            "select id, profile, profiled_from from kasparro.document where profile is not null order by id"
+        )
+    ]
+
+
+def test_small_pages_that_come_together_share_one_profile_which_leads_to_the_record(
+    deployed: Callable[..., Deployed], upstream: Upstream
+) -> None:
+    pipeline = paged(deployed, upstream, [GOOD[:4], GOOD[4:8], DRIFTED["enum"][8:]])
+    check = pipeline.run("it").check("schema_drift")
+
+    assert profiles(pipeline)[-1][1] > 0  # the first page comes by itself
+    assert sum(records for records, _ in profiles(pipeline)) == 10
+    [found] = drift_of(check)
+    assert (found["change"], found["records"], found["share"]) == ("enum", 1, 0.1)
+    payload = pipeline.value("select payload from kasparro.raw_record where id = %s", found["raw_id"])
+    assert json.loads(bytes(payload)) == DRIFTED["enum"][9]
+
+
+def test_a_page_that_changes_takes_nothing_of_the_others_that_shared_its_profile(
+    deployed: Callable[..., Deployed], upstream: Upstream
+) -> None:
+    pages = [GOOD[:3], GOOD[3:6], DRIFTED["enum"][6:]]
+    pipeline = paged(deployed, upstream, pages)
+    assert not pipeline.run("it").check("schema_drift").passed
+
+    pages[1] = [thing(number, rank=number + 1) for number in range(4, 7)]
+    still = pipeline.run("it").check("schema_drift")
+    [found] = drift_of(still)
+    assert (found["change"], found["records"], found["share"]) == ("enum", 1, 0.1)
+    payload = pipeline.value("select payload from kasparro.raw_record where id = %s", found["raw_id"])
+    assert json.loads(bytes(payload)) == DRIFTED["enum"][9]
+
+    pages[2] = GOOD[6:]
+    over = pipeline.run("it").check("schema_drift")
+    assert over.passed
+    assert over.metadata["records"].value == 10
+    before = pipeline.everything()
+    assert pipeline.run("it").check("schema_drift").passed
+    assert pipeline.everything() == before
+
+
 @pytest.fixture
 def files(deployed: Callable[..., Deployed], folder: Path) -> Deployed:
     """A CSV source whose partitions are files."""

@@ -58,3 +58,18 @@ def test_not_more_than_one_is_made_ahead_and_leaving_early_leaves_nothing_behind
     found.close()
     assert len(made) <= 2
     assert (sys.getswitchinterval(), threading.active_count()) == (interval, before)
+
+
+def test_who_gives_up_ends_what_the_next_one_waits_for() -> None:
+    given_up = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        assert given_up.wait(10)  # an answer that does not come
+        yield 2
+
+    found = ahead(items(), given_up.set)
+    assert next(found) == 1
+    with pytest.raises(LookupError):
+        found.throw(LookupError())
+    assert given_up.is_set()

@@ -268,3 +268,24 @@ def test_members_of_an_object_are_records_with_their_names_byte_for_byte() -> No
 def test_members_of_what_is_no_whole_object_are_refused(body: bytes, told: str) -> None:
     with pytest.raises(PermanentUpstreamError, match=told):
         json_records.cut(body, "coins.*", WHERE)
+
+
+@given(
+    st.lists(st.sampled_from([b'{"a":1.50}', b"[]", b"null", b'"x"', b"1e400", b"NaN", b"{", b"\xff", b""]))
+)
+def test_records_that_are_read_at_once_have_the_values_that_each_has_by_itself(stored: list[bytes]) -> None:
+    layout = {"format": "json", "encoding": "utf-8"}
+    values, unreadable = records.read_many(stored, layout)
+    assert len(values) == len(stored)
+    for index, payload in enumerate(stored):
+        if index in unreadable:
+            with pytest.raises(UnreadableRecordError) as alone:
+                records.read(payload, layout)
+            assert unreadable[index].rule == alone.value.rule
+        else:
+            assert values[index] == records.read(payload, layout)  # type: ignore[index]  # no table
+
+
+def test_records_of_another_encoding_are_read_by_themselves() -> None:
+    layout = {"format": "json", "encoding": "utf-16-le"}
+    assert records.read_many(["1".encode("utf-16-le")] * 2, layout) == ([1, 1], {})

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from kasparro_pipeline.extract.cursor_values import Incremental
+from kasparro_pipeline.extract.documents import RawRecord, Request
 from kasparro_pipeline.extract.rest import lookback_of
 from kasparro_pipeline.extract.rest_spec import RestRequests
+from kasparro_pipeline.extract.since import Since
 from tests.unit.conftest import ScriptedUpstream, reply
 from tests.unit.rest_upstream import Extract, answers, values
 
@@ -464,3 +466,37 @@ def test_steps_cover_every_day_once(
         for day in range((date.fromisoformat(query["e"]) - date.fromisoformat(query["s"])).days + 1)
     ]
     assert covered == [first + timedelta(days=day) for day in range(length + 1)]
+
+
+STAMPS = st.sampled_from(
+    [
+        stamp(1),
+        stamp(2),
+        stamp(2, 1),
+        stamp(9),
+        stamp(11),
+        "2024-13-01T00:00:00Z",
+        "2024-01-02T00:00:00.5Z",
+        "x",
+        1,
+    ]
+)
+
+
+@given(
+    st.lists(st.lists(STAMPS, max_size=5), max_size=4),
+    st.sampled_from([{}, {"lookback_window": "P1D"}, {"param": None}]),
+)
+def test_what_is_remembered_of_a_page_at_once_is_what_each_of_its_records_says(
+    pages: list[list[Any]], more: dict[str, Any]
+) -> None:
+    spec = Incremental.model_validate({"cursor": "at", "param": "since"} | more)
+    request = Request(date(2024, 1, 10))
+    at_once, one_by_one = Since(spec, request), Since(spec, request)
+    one_by_one._newest_alone = lambda *_: None  # type: ignore[method-assign]
+    for page in pages:
+        records = [RawRecord(n, b"%d %d" % (n, len(page)), {"at": at}) for n, at in enumerate(page)]
+        headers = {"date": format_datetime(NOW, usegmt=True)}
+        assert at_once.take("", records, headers) == one_by_one.take("", records, headers)
+        assert at_once.progress() == one_by_one.progress()
+    assert at_once.cursor() == one_by_one.cursor()

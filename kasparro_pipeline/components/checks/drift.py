@@ -14,6 +14,7 @@ import dagster as dg
 
 from kasparro_pipeline.components.checks.check import Check, Look, check
 from kasparro_pipeline.components.checks.tables import table
+from kasparro_pipeline.components.profiling import newest_profiles
 from kasparro_pipeline.components.source import Source
 from kasparro_pipeline.contract import contract_file
 from kasparro_pipeline.contract.compatibility import MEANINGS, compatibility
@@ -22,7 +23,7 @@ from kasparro_pipeline.contract.profile import Profile
 from kasparro_pipeline.contract.proposal import propose
 from kasparro_pipeline.contract.sketch import shown
 from kasparro_pipeline.warehouse import drift as store
-from kasparro_pipeline.warehouse import ledger, raw
+from kasparro_pipeline.warehouse import ledger
 from kasparro_pipeline.warehouse.ledger import Connection
 
 SHOWN = 100
@@ -90,7 +91,7 @@ class _Proposed:
 
 
 def _look(connection: Connection, source: Source, partition_key: str) -> tuple[Profile, list[Drift]]:
-    documents = raw.newest_profiles(connection, source.name, partition_key, source.asked_for)
+    documents = newest_profiles(connection, source.name, partition_key, source.asked_for)
     profile = Profile.of(documents)
     drifts = compare(source.contract, profile)
     gone = [drift.field for drift in drifts if drift.change in {"removed", "renamed"}]
