@@ -93,7 +93,7 @@ class RowLines:
         begins, taken = self._repeated[document_id]
         if not begins:
             return lines
-        positions = raw_reader.positions(self._connection, document_id, list(lines))
+        positions = raw_reader.positions(self._connection, list(lines))
         before = {raw_id: bisect_left(begins, position) for raw_id, position in positions.items()}
         return {
             raw_id: line + (taken[before[raw_id] - 1] if before[raw_id] else 0)

@@ -94,13 +94,13 @@ def documents(connection: Connection, hold: Hold, *, after: int) -> set[int]:
     return {row[0] for row in rows}
 
 
-def positions(connection: Connection, document_id: int, raw_ids: Sequence[int]) -> dict[int, int]:
+def positions(connection: Connection, raw_ids: Sequence[int]) -> dict[int, int]:
     """Where in their document some raw records are, by raw id."""
     rows = connection.execute(
         "select x.id, b.first_position + (x.id - b.first_id)::int from unnest(%s::bigint[]) as x (id)"
         f" cross join lateral (select first_id, first_position from {SCHEMA}.raw_batch"
-        " where document_id = %s and first_id <= x.id order by first_id desc limit 1) b",
-        (list(raw_ids), document_id),
+        " where first_id <= x.id order by first_id desc limit 1) b",
+        (list(raw_ids),),
     ).fetchall()
     return dict(rows)
 

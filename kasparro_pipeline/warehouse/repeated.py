@@ -113,8 +113,8 @@ twice as materialized (
 select raw_id from own where source_id in (select source_id from twice)
 union all select raw_id from beside
 union all select raw_id from {SCHEMA}.rejected_record where document_id = %(document_id)s"""
-_WORK_MEM = "set local work_mem = '128MB'"
-"""For the keys of a million records."""
+_HASHED = "set local work_mem = '128MB'; set local enable_nestloop = off; set local enable_mergejoin = off"
+"""The planner takes a batch for one record, and would compare each of a million keys with all double ones."""
 
 
 def base_of(connection: Connection, hold: Hold, contract_digest: bytes) -> Base | None:
@@ -152,7 +152,7 @@ def base_of(connection: Connection, hold: Hold, contract_digest: bytes) -> Base 
     if _is(connection, f"select {_OVERTAKEN}", facts):
         return None
     with connection.transaction():
-        connection.execute(_WORK_MEM)
+        connection.execute(_HASHED)
         apart = connection.execute(_APART, facts, binary=True).fetchall()
     return Base(document_id, run_id, loaded_at, layout, profile, frozenset(row[0] for row in apart))
 
