@@ -33,8 +33,11 @@ class Comparison:
         """What compares the document of this first batch; None if it repeats no base, or too little of it."""
         document = first.document
         is_candidate = document is not None and document.layout["format"] == "csv"
-        base = repeated.base_of(connection, hold, self.contract.digest()) if is_candidate else None
-        if base is None or document is None or base.layout != document.layout or not can_change(base.profile):
+        if document is None or not is_candidate:
+            yield None
+            return
+        base = repeated.base_of(connection, hold, self.contract.digest(), document.byte_count)
+        if base is None or base.layout != document.layout or not can_change(base.profile):
             yield None
             return
         with ExitStack() as stack:

@@ -19,6 +19,8 @@ from kasparro_pipeline.warehouse.tables import SCHEMA, metadata
 
 FEWEST = 1_000
 """Records of a document from which on the next one is compared with it."""
+SMALLEST = 0.5
+"""Size of a document as a part of its base's, in bytes: to look at the base of a small delta costs more."""
 
 repeated_batch = Table(
     "repeated_batch",
@@ -117,20 +119,22 @@ _HASHED = "set local work_mem = '128MB'; set local enable_nestloop = off; set lo
 """The planner takes a batch for one record, and would compare each of a million keys with all double ones."""
 
 
-def base_of(connection: Connection, hold: Hold, contract_digest: bytes) -> Base | None:
-    """The newest document of the held source, if one that comes now may repeat its records.
+def base_of(connection: Connection, hold: Hold, contract_digest: bytes, byte_count: int) -> Base | None:
+    """The newest document of the held source, if one of that size that comes now may repeat its records.
 
     It has to be what came last, whole, validated under the contract as it is now, and merged: then a record
     that comes again has its outcome, and the unified table says already what it would say after a merge.
     """
     newest = connection.execute(
-        "select id, run_id, partition_key, loaded_at, layout, profile, record_count"
+        "select id, run_id, partition_key, loaded_at, layout, profile, record_count, byte_count"
         f" from {SCHEMA}.document where source = %s order by id desc limit 1",
         (hold.source,),
     ).fetchone()
     if newest is None or newest[3] is None or newest[5] is None or newest[6] < FEWEST:
         return None
-    document_id, run_id, partition_key, loaded_at, layout, profile, _ = newest
+    if byte_count < SMALLEST * newest[7]:
+        return None
+    document_id, run_id, partition_key, loaded_at, layout, profile, *_ = newest
     contract = connection.execute(
         f"select version, digest from {SCHEMA}.contract_version where source = %s"
         " order by version desc limit 1",

@@ -258,14 +258,15 @@ def test_p3_a_file_is_compared_with_what_came_last_of_the_source_not_of_its_name
     assert titles(pipeline)["5"][0] == "name 5"
 
 
-def test_a_file_with_little_of_the_one_before_it_is_stored_as_a_whole(
-    csv: Callable[..., Pipeline], folder: Path
+@pytest.mark.parametrize("number", [20, 60])
+def test_a_file_with_little_of_the_one_before_it_or_a_small_one_is_stored_as_a_whole(
+    number: int, csv: Callable[..., Pipeline], folder: Path
 ) -> None:
     pipeline = csv()
     deliver(pipeline, folder, lines_of(plain(60)), "a.csv")
-    few = [[100 + n, f"name {n}", 1, "delta"] for n in range(20)]
-    run = deliver(pipeline, folder, lines_of(few), "b.csv")
-    assert run.counts("extracted", "repeated") == (20, 0)
+    others = [[100 + n, f"name {n}", 1, "delta"] for n in range(number - 5)]
+    run = deliver(pipeline, folder, lines_of([*plain(5), *others]), "b.csv")
+    assert run.counts("extracted", "repeated") == (number, 0)
 
 
 @pytest.mark.parametrize("change", ["contract", "layout", "document", "unmerged"])
