@@ -16,7 +16,7 @@ def can_change(stored: Mapping[str, object]) -> bool:
     """Whether a stored profile is of the form that `changed` takes."""
     root = stored.get("root")
     is_flat = isinstance(root, Mapping) and not root.get("is_mapping", False)
-    return stored["version"] == VERSION and bool(stored["text_only"]) and is_flat
+    return stored.get("version") == VERSION and bool(stored.get("text_only")) and is_flat
 
 
 def positions(base: Profile) -> set[int]:

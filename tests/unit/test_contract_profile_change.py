@@ -76,4 +76,5 @@ def test_only_profiles_without_types_and_sizes_are_changed() -> None:
     assert can_change(table)
     assert not can_change(Profile(text_only=False).as_json())
     assert not can_change({"text_only": True, "records": 1, "types": {}, "version": 1})
+    assert not can_change({"text_only": True, "records": 1, "types": {}})
     assert not can_change(table | {"root": {**table["root"], "is_mapping": True}})
