@@ -151,7 +151,9 @@ def validate_raw(
     with ExitStack() as stack:
         found = judged(connection)
         if another and raw_reader.count(connection, hold, after=after) > BATCH_SIZE:
-            found = ahead(judged(stack.enter_context(another())))
+            reader = stack.enter_context(another())
+            # closed before the connection is, which its thread may be reading from
+            found = stack.enter_context(closing(ahead(judged(reader))))
         for batch, outcomes in found:
             through = batch.records.raw_ids[-1]
             counts = validated.store(connection, hold, version, outcomes, through=through)

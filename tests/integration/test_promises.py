@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from kasparro_pipeline.components import CsvSource, FeedSource, RestSource
+from kasparro_pipeline.components import CsvSource, FeedSource, RestSource, steps
 from kasparro_pipeline.components.steps import merge_validated, validate_raw
 from kasparro_pipeline.contract.spec import Contract
 from kasparro_pipeline.extract.documents import Batch, Document
@@ -19,11 +20,13 @@ from kasparro_pipeline.extract.json_records import records
 from kasparro_pipeline.warehouse import ledger, raw
 from kasparro_pipeline.warehouse.errors import HoldLostError
 from tests.conftest import corpus
+from tests.integration.conftest import today
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from kasparro_pipeline.warehouse.ledger import Connection
     from tests.integration.conftest import Pipeline, Upstream
 
 FAST = {"attempts": 2, "backoff": 0.01}
@@ -251,6 +254,31 @@ def test_p4_a_run_that_lost_its_hold_can_write_nothing(rest: Pipeline) -> None:
         "status": "failed",
         "error": "ended without closing itself; run run-b took over",
     }
+
+
+def test_p4_a_run_that_cannot_store_outcomes_ends_the_thread_that_reads_before_its_connection(
+    rest: Pipeline, upstream: Upstream, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.answers["/things"] = [{"id": number, "name": "n", "price": 1} for number in range(300)]
+    rest.run("it", layers="raw")
+    monkeypatch.setattr(steps, "BATCH_SIZE", 10)
+    reading: list[list[str]] = []
+
+    @contextmanager
+    def another() -> Iterator[Connection]:
+        with psycopg.connect(database_url, autocommit=True) as reader:
+            ledger.begin(rest.warehouse, "it", today(), "run-b")
+            try:
+                yield reader
+            finally:
+                reading.append([thread.name for thread in threading.enumerate()])
+
+    contract = Contract.model_validate({"kind": "thing", "key": "id", "fields": {"title": {"path": "name"}}})
+    hold = ledger.begin(rest.warehouse, "it", today(), "run-a")
+    with pytest.raises(HoldLostError):
+        validate_raw(rest.warehouse, hold, contract, whole=True, another=another)
+
+    assert [name for name in reading[0] if name.startswith("ahead")] == []
 
 
 def _batch(layout: dict[str, str], found: list[Any]) -> Batch:
