@@ -2,7 +2,9 @@
 
 FROM python:3.11-slim AS build
 WORKDIR /build
-ENV UV_LINK_MODE=copy
+# Compiled here, since nothing is in the image's containers, where every run is a process of its own
+ENV UV_LINK_MODE=copy \
+    UV_COMPILE_BYTECODE=1
 COPY requirements requirements
 RUN pip install --no-cache-dir --require-hashes --requirement requirements/bootstrap.lock
 RUN uv venv /opt/kasparro \

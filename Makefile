@@ -6,6 +6,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	done; echo python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# Compiled once here, and not by each process, of which every run is one
+IMPORTED := import dagster._daemon.cli, dagster_webserver.cli, kasparro_api.app, kasparro_pipeline.definitions
 # What is measured beside ours, apart from it
 PEERS_INSTALLED := .venv-peers/.installed
 # Copies, not links: as root, the stack opens PostgreSQL's files to another account, which may not reach uv's cache
@@ -74,9 +76,11 @@ $(INSTALLED): pyproject.toml requirements/bootstrap.lock requirements/dev.lock
 		--requirement requirements/bootstrap.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements/dev.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c "$(IMPORTED)"
 	@touch $@
 
 $(PEERS_INSTALLED): $(INSTALLED) requirements/peers.lock
 	@$(UV) venv --quiet --clear --python $(BIN)/python .venv-peers
-	@$(UV) pip install --quiet --python .venv-peers/bin/python --require-hashes --requirement requirements/peers.lock
+	@$(UV) pip install --quiet --compile-bytecode --python .venv-peers/bin/python --require-hashes \
+		--requirement requirements/peers.lock
 	@touch $@

@@ -31,6 +31,9 @@ TEMPLATE = f"kasparro_test_template{WORKER}"
 settings.register_profile("kasparro", deadline=None)
 settings.load_profile("kasparro")
 _numbers = itertools.count()
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of a random name within it
+ROOM = 4 * 2**30
+"""Bytes that have to be free there: several hundred databases are made and dropped, a few at a time."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -87,7 +90,8 @@ def postgres() -> Iterator[Server]:
         if address := os.environ.get("TEST_POSTGRES_URL"):
             server = GivenServer(address)
         else:
-            folder = Path(tempfile.mkdtemp(prefix="kasparro-test-"))
+            in_memory = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM
+            folder = Path(tempfile.mkdtemp(prefix="kasparro-test-", dir=MEMORY if in_memory else None))
             stack.callback(shutil.rmtree, folder)
             server = embedded = EmbeddedPostgres(folder)
             stack.callback(embedded.stop)

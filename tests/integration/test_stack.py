@@ -164,7 +164,7 @@ def free_ports(count: int) -> list[int]:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("fresh") / "kasparro"
     ignored = shutil.ignore_patterns(
-        ".venv", ".git", ".kasparro", "__pycache__", ".*_cache", ".hypothesis", ".env"
+        ".venv*", ".git", ".kasparro*", "__pycache__", ".*_cache", ".hypothesis", ".env"
     )
     shutil.copytree(PROJECT, folder, ignore=ignored)
     api, dagster, sandbox = free_ports(3)
