@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kasparro_pipeline.warehouse import filling, ledger, presence, snapshots, unified
+from kasparro_pipeline.warehouse import filling, ledger, planning, presence, snapshots
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 from kasparro_pipeline.warehouse.snapshots import Snapshot
 from kasparro_pipeline.warehouse.tables import SCHEMA
@@ -58,7 +58,7 @@ def settle(connection: Connection, hold: Hold, rules: Rules, merged: Iterable[in
     candidates = set(merged)
     if not candidates and first is None:
         return
-    unified.prepare(connection, sum(one.records for one in chain))
+    planning.compare_by_number(connection, sum(one.records for one in chain))
     accepted = next((one for one in reversed(chain[:first]) if one.verdict == "accepted"), None)
     if first is not None:
         candidates |= _since(connection, hold.source, scope, accepted, chain)

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from kasparro_pipeline.warehouse import unified
+from kasparro_pipeline.warehouse import planning
 from kasparro_pipeline.warehouse.ledger import Connection
 from kasparro_pipeline.warehouse.tables import SCHEMA
 from kasparro_pipeline.warehouse.validated_tables import unpacked
@@ -36,7 +36,7 @@ def _records(connection: Connection, source: str, partition_key: str) -> int:
 def of_partition(connection: Connection, source: str, partition_key: str) -> Orphans:
     """Look for orphans of a partition: each record against the ids that are there, and by keys."""
     with connection.transaction():
-        unified.prepare(connection, _records(connection, source, partition_key))
+        planning.compare_by_number(connection, _records(connection, source, partition_key))
         row = connection.execute(
             f"""
             with part as (

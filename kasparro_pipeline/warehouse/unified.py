@@ -11,13 +11,11 @@ from typing import LiteralString
 
 from psycopg import sql
 
-from kasparro_pipeline.warehouse import checkpoints, compact, filling, ledger
+from kasparro_pipeline.warehouse import checkpoints, compact, filling, ledger, planning
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 from kasparro_pipeline.warehouse.tables import CONTENT_COLUMNS, SCHEMA
 from kasparro_pipeline.warehouse.validated_tables import ARRAYS, unpacked
 
-A_PASS = 20
-"""Rows of the table that a pass over it reads in the time of one look-up by key, roughly."""
 _RUN = {"run_id": sql.SQL("%(run_id)s::text"), "run_uuid": sql.SQL("%(run_uuid)s::uuid")}
 _COLUMNS = ("source", "source_id", *CONTENT_COLUMNS, "epoch", "version", "content_hash", "raw_id", *_RUN)
 
@@ -37,7 +35,7 @@ compared as materialized (
         when c.content_hash = u.content_hash and (u.deleted_at is null or {stays_deleted}) then 'unchanged'
         when (c.epoch, c.version, c.raw_id) < (u.epoch, u.version, u.raw_id) then 'stale'
         else 'update' end as verdict
-    from candidate c left join {unified} u on u.source = %(source)s and u.source_id = c.source_id
+    from candidate c {beside}
 ),
 contested as materialized (
     select * from compared where verdict = 'update'
@@ -75,6 +73,12 @@ select
     (select count(*) from given)
 """
 
+# What a record meets in the table: each is looked up by its key, or all of them in one pass over the table
+_LOOKED_UP = """left join lateral (
+        select u.* from {unified} u where u.source = %(source)s and u.source_id = c.source_id limit 1
+    ) u on true"""
+_PASSED = "left join {unified} u on u.source = %(source)s and u.source_id = c.source_id"
+
 
 def _value(name: str) -> sql.Composable:
     """A column of the unified table, of an unpacked batch."""
@@ -100,12 +104,14 @@ _NARROW = ("raw_id", "source_id", "content_hash", "version", "superseded_by")
 _WIDE = tuple(name for name in ARRAYS if name != "document_id")
 
 
-def _merging(which: LiteralString) -> sql.Composed:
+def _merging(which: LiteralString, beside: LiteralString) -> sql.Composed:
     """The merge of the validated records of the held partition that `which` names."""
+    unified = sql.Identifier(SCHEMA, "unified_record")
     return sql.SQL(_MERGE).format(
         which=sql.SQL(f"b.source = %(source)s and b.partition_key = %(partition_key)s and {which}"),
+        beside=sql.SQL(beside).format(unified=unified),
         validated=sql.Identifier(SCHEMA, "validated_batch"),
-        unified=sql.Identifier(SCHEMA, "unified_record"),
+        unified=unified,
         narrow=sql.SQL(unpacked("b", *_NARROW)),
         wide=sql.SQL(unpacked("b", *_WIDE)),
         stays_deleted=_STAYS_DELETED,
@@ -132,10 +138,13 @@ order by r.source_id, b.epoch desc, r.version desc nulls last, r.raw_id desc
     columns=sql.SQL(", ").join(map(sql.Identifier, _COLUMNS)),
     values=sql.SQL(", ").join(map(_value, _COLUMNS)),
 )
-_MERGE_RANGE = _merging("b.last_raw_id > %(after)s and b.last_raw_id <= %(through)s")
-_MERGE_GIVEN = _merging(
+_RANGE: LiteralString = "b.last_raw_id > %(after)s and b.last_raw_id <= %(through)s"
+_GIVEN: LiteralString = (
     "b.first_raw_id <= %(last)s and b.last_raw_id >= %(first)s and r.raw_id = any (%(raw_ids)s)"
 )
+# By whether the records are few beside the table
+_MERGE_RANGE = {True: _merging(_RANGE, _LOOKED_UP), False: _merging(_RANGE, _PASSED)}
+_MERGE_GIVEN = {True: _merging(_GIVEN, _LOOKED_UP), False: _merging(_GIVEN, _PASSED)}
 
 _WITHDRAW = sql.SQL("""
 with valid as materialized (
@@ -205,9 +214,10 @@ def merge_next(
         through, records = _end_of_next(connection, hold, after, size)
         if through is None:
             return None
-        prepare(connection, records)
+        planning.compare_by_hashes(connection)
+        few = planning.are_few(connection, records)
         range_ = {"after": after, "through": through, "of_snapshots": of_snapshots}
-        _merge(connection, hold, _MERGE_RANGE, **range_)
+        _merge(connection, hold, _MERGE_RANGE[few], **range_)
         checkpoints.save_unified(connection, hold, through)
     return through
 
@@ -264,8 +274,10 @@ def merge_given(
     with connection.transaction():
         filling.share(connection)
         ledger.require_hold(connection, hold)
+        planning.compare_by_hashes(connection)
+        few = planning.are_few(connection, len(raw_ids))
         given = {"raw_ids": list(raw_ids), "first": min(raw_ids), "last": max(raw_ids)}
-        _merge(connection, hold, _MERGE_GIVEN, **given, of_snapshots=of_snapshots)
+        _merge(connection, hold, _MERGE_GIVEN[few], **given, of_snapshots=of_snapshots)
 
 
 def _merge(connection: Connection, hold: Hold, statement: sql.Composed, **which: object) -> None:
@@ -295,6 +307,7 @@ def withdraw_invalid(connection: Connection, hold: Hold) -> None:
     with connection.transaction():
         filling.share(connection)
         ledger.require_hold(connection, hold)
+        planning.compare_by_hashes(connection)
         row = connection.execute(
             _WITHDRAW,
             {"source": hold.source, "partition_key": hold.partition_key, **compact.run(hold.run_id)},
@@ -314,19 +327,6 @@ def _end_of_next(connection: Connection, hold: Hold, after: int, size: int) -> t
         {"source": hold.source, "partition_key": hold.partition_key, "after": after, "size": size},
     ).fetchone()
     return row or (None, 0)
-
-
-def prepare(connection: Connection, records: int) -> None:
-    """Let the planner know what it cannot: how many records are in a batch.
-
-    Of few, each is looked up by its key; beside many, one pass over the table costs less.
-    """
-    connection.execute("set local work_mem = '64MB'")
-    connection.execute(
-        "select set_config('enable_nestloop', 'off', true) from pg_class"
-        f" where oid = '{SCHEMA}.unified_record'::regclass and reltuples < %s",
-        (records * A_PASS,),
-    )
 
 
 def count(connection: Connection, source: str) -> int:

@@ -1,0 +1,40 @@
+"""Settings for statements over batches: the planner cannot know how many records lie in one, and takes few.
+
+It would compare each of thousands with each other one, where they are joined with records of other batches.
+They hold until the end of a transaction.
+"""
+
+from typing import LiteralString
+
+from kasparro_pipeline.warehouse.ledger import Connection
+from kasparro_pipeline.warehouse.tables import SCHEMA
+
+A_PASS = 20
+"""Rows of the unified table that a pass over it reads in the time of one look-up by key, roughly."""
+_MEMORY: LiteralString = "set local work_mem = '64MB'"
+# The size that is known without counting. That of a table that was never looked at is -1
+_FROM_SMALL_TABLE: LiteralString = (
+    f"from pg_class where oid = '{SCHEMA}.unified_record'::regclass and reltuples < %s"
+)
+
+
+def compare_by_hashes(connection: Connection) -> None:
+    """Join by hashes whatever can be. Look-ups by key have to be written as such, as LATERAL with a LIMIT."""
+    connection.execute(f"{_MEMORY}; set local enable_nestloop = off")
+
+
+def are_few(connection: Connection, records: int) -> bool:
+    """Whether looking so many records up in the unified table by key costs less than a pass over it."""
+    is_small = connection.execute(f"select {_FROM_SMALL_TABLE}", (records * A_PASS,)).fetchone()
+    return is_small is None
+
+
+def compare_by_number(connection: Connection, records: int) -> None:
+    """Let the planner look so many records up by their keys if they are few, and make a pass otherwise.
+
+    For statements that join no two sets of records but the unified table.
+    """
+    connection.execute(_MEMORY)
+    connection.execute(
+        f"select set_config('enable_nestloop', 'off', true) {_FROM_SMALL_TABLE}", (records * A_PASS,)
+    )
