@@ -25,6 +25,7 @@ FEW = 400
 BATCH = 200
 """Too many for PostgreSQL to look at them: it leaves out arrays of more than a kilobyte."""
 FIELDS: dict[str, Any] = {"title": {"path": "name", "required": True}, "amount": {"path": "price"}}
+JOINS = re.compile(r"\s*(with|select|insert|update|delete)\b.*\bjoin\b", re.DOTALL)
 
 
 class Comparisons:
@@ -42,13 +43,13 @@ class Comparisons:
 
 @pytest.fixture
 def comparisons(monkeypatch: pytest.MonkeyPatch) -> Comparisons:
-    """What the statements compare that begin with WITH: each is explained, taken back and then run."""
+    """What the statements that join compare: each is explained, taken back and then run."""
     found = Comparisons()
     execute = psycopg.Connection.execute
 
     def explained(self: Any, query: Any, params: Any = None, **more: Any) -> Any:
         text = query.as_string(self) if isinstance(query, Composable) else query
-        if isinstance(text, str) and re.match(r"\s*with\b", text):
+        if isinstance(text, str) and JOINS.match(text):
             with self.transaction(force_rollback=True):
                 [[[made]]] = execute(self, f"explain (analyze, format json) {text}", params).fetchall()
             found.note(text, made["Plan"])
