@@ -12,9 +12,9 @@ from kasparro_pipeline.warehouse.tables import SCHEMA
 A_PASS = 20
 """Rows of the unified table that a pass over it reads in the time of one look-up by key, roughly."""
 _MEMORY: LiteralString = "set local work_mem = '64MB'"
-# The size that is known without counting. That of a table that was never looked at is -1
-_FROM_SMALL_TABLE: LiteralString = (
-    f"from pg_class where oid = '{SCHEMA}.unified_record'::regclass and reltuples < %s"
+# By the size that is known without counting. That of a table that was never looked at is -1
+_IS_SMALL: LiteralString = (
+    f"(select reltuples < %s from pg_class where oid = '{SCHEMA}.unified_record'::regclass)"
 )
 
 
@@ -25,8 +25,8 @@ def compare_by_hashes(connection: Connection) -> None:
 
 def are_few(connection: Connection, records: int) -> bool:
     """Whether looking so many records up in the unified table by key costs less than a pass over it."""
-    is_small = connection.execute(f"select {_FROM_SMALL_TABLE}", (records * A_PASS,)).fetchone()
-    return is_small is None
+    row = connection.execute(f"select not {_IS_SMALL}", (records * A_PASS,)).fetchone()
+    return bool(row and row[0])
 
 
 def compare_by_number(connection: Connection, records: int) -> None:
@@ -36,5 +36,6 @@ def compare_by_number(connection: Connection, records: int) -> None:
     """
     connection.execute(_MEMORY)
     connection.execute(
-        f"select set_config('enable_nestloop', 'off', true) {_FROM_SMALL_TABLE}", (records * A_PASS,)
+        f"select set_config('enable_nestloop', case when {_IS_SMALL} then 'off' else 'on' end, true)",
+        (records * A_PASS,),
     )
