@@ -12,6 +12,7 @@ from kasparro_pipeline.warehouse.tables import SCHEMA
 A_PASS = 20
 """Rows of the unified table that a pass over it reads in the time of one look-up by key, roughly."""
 _MEMORY: LiteralString = "set local work_mem = '64MB'"
+_LARGE_MEMORY: LiteralString = "set local work_mem = '128MB'"
 # By the size that is known without counting. That of a table that was never looked at is -1
 _IS_SMALL: LiteralString = (
     f"(select reltuples < %s from pg_class where oid = '{SCHEMA}.unified_record'::regclass)"
@@ -21,6 +22,11 @@ _IS_SMALL: LiteralString = (
 def compare_by_hashes(connection: Connection) -> None:
     """Join by hashes whatever can be. Look-ups by key have to be written as such, as LATERAL with a LIMIT."""
     connection.execute(f"{_MEMORY}; set local enable_nestloop = off")
+
+
+def compare_files(connection: Connection) -> None:
+    """Join by hashes alone, with memory for the keys of a file: sorting a million of them costs more."""
+    connection.execute(f"{_LARGE_MEMORY}; set local enable_nestloop = off; set local enable_mergejoin = off")
 
 
 def are_few(connection: Connection, records: int) -> bool:

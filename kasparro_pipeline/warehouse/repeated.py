@@ -13,6 +13,7 @@ from typing import Any, LiteralString
 
 from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Column, Integer, PrimaryKeyConstraint, Table
 
+from kasparro_pipeline.warehouse import planning
 from kasparro_pipeline.warehouse.errors import BaseReplacedError
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 from kasparro_pipeline.warehouse.tables import SCHEMA, metadata
@@ -115,8 +116,6 @@ twice as materialized (
 select raw_id from own where source_id in (select source_id from twice)
 union all select raw_id from beside
 union all select raw_id from {SCHEMA}.rejected_record where document_id = %(document_id)s"""
-_HASHED = "set local work_mem = '128MB'; set local enable_nestloop = off; set local enable_mergejoin = off"
-"""The planner takes a batch for one record, and would compare each of a million keys with all double ones."""
 
 
 def base_of(connection: Connection, hold: Hold, contract_digest: bytes, byte_count: int) -> Base | None:
@@ -156,7 +155,7 @@ def base_of(connection: Connection, hold: Hold, contract_digest: bytes, byte_cou
     if _is(connection, f"select {_OVERTAKEN}", facts):
         return None
     with connection.transaction():
-        connection.execute(_HASHED)
+        planning.compare_files(connection)
         apart = connection.execute(_APART, facts, binary=True).fetchall()
     return Base(document_id, run_id, loaded_at, layout, profile, frozenset(row[0] for row in apart))
 
