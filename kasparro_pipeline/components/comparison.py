@@ -4,17 +4,22 @@ What repeats what is told in `repeats`.
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from kasparro_pipeline.components.ahead import ahead
-from kasparro_pipeline.components.repeats import Repeats
+from kasparro_pipeline.components.matching import Matching
+from kasparro_pipeline.components.repeats import Asked, Repeats
 from kasparro_pipeline.contract.keys import Keys, keys_by_record
 from kasparro_pipeline.contract.profile_change import can_change
 from kasparro_pipeline.contract.spec import Contract
-from kasparro_pipeline.extract.documents import Batch
-from kasparro_pipeline.warehouse import document_reader, repeated
+from kasparro_pipeline.extract import csv_lines
+from kasparro_pipeline.extract.documents import Batch, payloads_of
+from kasparro_pipeline.warehouse import base_keys, document_reader, repeated
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
+from kasparro_pipeline.warehouse.repeated import Base
 
 ENOUGH = 0.5
 """Share of a document's first batch that has to repeat the base; with less, little is gained."""
@@ -40,15 +45,29 @@ class Comparison:
         if base is None or base.layout != document.layout or not can_change(base.profile):
             yield None
             return
+        of_lines = csv_lines.is_bytewise(base.layout["encoding"])
         with ExitStack() as stack:
             reader = stack.enter_context(self.another())
-            stored = stack.enter_context(closing(document_reader.read(reader, base.document_id)))
-            repeats = Repeats(base, stack.enter_context(closing(ahead(stored))), self.keys)
-            if repeats.share(first.records) < ENOUGH:
+            read = document_reader.read(reader, base.document_id, of_lines=of_lines)
+            stored = ahead(stack.enter_context(closing(read)))
+            matching = Matching(stack.enter_context(closing(stored)))
+            unknown = matching.unknown(payloads_of(first.records))
+            if len(unknown) > len(first.records) * (1 - ENOUGH):
                 stack.close()
                 yield None
             else:
-                yield repeats
+                yield Repeats(base, matching, self.keys, stack.enter_context(self._asked(base)))
+
+    @contextmanager
+    def _asked(self, base: Base) -> Iterator[Asked]:
+        """What is asked about the base: which records share a key is found out while others are compared."""
+        with self.another() as connection, ThreadPoolExecutor(1, thread_name_prefix="asked") as thread:
+            groups = thread.submit(base_keys.groups, connection, base)
+            yield Asked(
+                groups.result,
+                partial(base_keys.with_keys, connection, base),
+                partial(document_reader.payloads, connection),
+            )
 
 
 def comparison_of(

@@ -11,7 +11,7 @@ from kasparro_pipeline.components.comparison import Comparison
 from kasparro_pipeline.components.grouping import is_shareable
 from kasparro_pipeline.components.source import Extraction
 from kasparro_pipeline.contract.profile import Profile
-from kasparro_pipeline.extract import records
+from kasparro_pipeline.extract import csv_lines, records
 from kasparro_pipeline.extract.documents import Document, PartialDocument, RawRecord, Rows
 from kasparro_pipeline.warehouse import document_reader, raw
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
@@ -39,18 +39,22 @@ def parts_of(
                 if begins and comparison is not None:
                     repeats = stack.enter_context(comparison.begun(connection, hold, batch))
                     if repeats is not None and extraction.tell is not None:
-                        extraction.tell(repeats.came_before)
+                        extraction.tell(repeats.unknown)
                 if partial is not None and partial.sha256 == batch.document.sha256:
                     profile = _profile_of(connection, partial, batch.document)
                 else:
                     profile = Profile()
                 profile.text_only = batch.document.layout["format"] != "json"
-            if repeats is not None:
-                repetition = repeats.split(batch.records)
-                yield Part(batch, repeats.profile().as_json() if batch.complete else None, repetition)
-            else:
+            if repeats is None:
                 _observe(profile, batch.records)
                 yield Part(batch, profile.as_json())
+                continue
+            repeats.look(batch.records)
+            if batch.complete:
+                repeats.finish()
+                yield Part(batch, repeats.profile().as_json(), repeats.settle())
+            elif repeats.is_full:
+                yield Part(batch, None, repeats.settle())
 
 
 def _profile_of(connection: Connection, partial: PartialDocument, document: Document) -> Profile:
@@ -59,7 +63,8 @@ def _profile_of(connection: Connection, partial: PartialDocument, document: Docu
         return Profile.of([(0, partial.profile)])
     # it repeats another one, and has a profile only when it is whole
     profile, position = Profile(text_only=document.layout["format"] != "json"), 0
-    for found in document_reader.read(connection, partial.id):
+    of_lines = csv_lines.is_bytewise(document.layout["encoding"])
+    for found in document_reader.read(connection, partial.id, of_lines=of_lines):
         values, _ = records.read_many(found.payloads, document.layout)
         profile.observe(list(values), range(position, position + len(values)))
         position += len(values)

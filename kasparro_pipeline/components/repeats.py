@@ -1,200 +1,237 @@
-"""Tells which records of a document came before, byte for byte, in the document that came last.
+"""Decides which records of a document repeat those of the one before it, the base, and which are taken anew.
 
-They are a no-op for the whole chain, as a document is whose bytes have not changed: their raw records are
-there, have their outcomes, and are merged. Taken anew is whatever an outcome could differ for: a record whose
-key stands in several records, or stood there, or that was rejected. What is kept of it is in
-`warehouse.repeated`.
+What repeats is a no-op for the whole chain, as a document is whose bytes have not changed: its raw records
+are there, have their outcomes, and are merged. So of each key either all records repeat those that the base
+has of it, in their order, or all are taken anew: then they compete among themselves, as in any document.
+Rejected records are taken anew, so that each document tells its own. What is kept of it is in
+`warehouse.repeated`; which bytes are the same is told by `matching`.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
+from kasparro_pipeline.components.matching import WINDOW, Matching
 from kasparro_pipeline.contract.keys import Keys
 from kasparro_pipeline.contract.profile import Profile
 from kasparro_pipeline.contract.profile_change import changed, positions
 from kasparro_pipeline.contract.table import Table
-from kasparro_pipeline.extract import csv_lines, csv_rows, records
-from kasparro_pipeline.extract.documents import RawRecord, Rows
-from kasparro_pipeline.warehouse.document_reader import DocumentRecords
+from kasparro_pipeline.extract import csv_lines, records
+from kasparro_pipeline.extract.documents import RawRecord, Rows, payloads_of
+from kasparro_pipeline.warehouse.base_keys import Groups
 from kasparro_pipeline.warehouse.raw import Repetition
 from kasparro_pipeline.warehouse.repeated import Base, Stretches
 
-WINDOW = 40_000
-"""Records of the base around the place of the last repeated one that the next ones are looked for among."""
-MOST_KEYS = 300_000
-"""Keys of records taken anew that are remembered; once there are more, everything is taken anew."""
+MOST_BYTES = 16 * 1024 * 1024
+"""Bytes of records to be taken anew that wait until it is decided about those around them."""
+MOST_STRETCHES = 100_000
+"""Stretches of repeated records that wait."""
 
 
-@dataclass(slots=True)
-class _Window:
-    """Records of the base that follow each other, from position `first` on."""
+class _Stretch(NamedTuple):
+    """Records whose positions and raw ids rise by one."""
 
-    first: int = 0
-    raw_ids: list[int] = field(default_factory=list)
-    payloads: list[bytes] = field(default_factory=list)
-    taken: bytearray = field(default_factory=bytearray)
-    places: dict[bytes, int] = field(default_factory=dict)
-    """Where a payload is that may be repeated, as position in the base."""
+    position: int
+    raw_id: int
+    length: int
+    lines: Sequence[int] | None
+    """Lines of each in its file; None: it is one."""
 
-    @property
-    def behind(self) -> int:
-        """The position behind the last one."""
-        return self.first + len(self.payloads)
+    def part(self, start: int, stop: int) -> "_Stretch":
+        """Those of them from one to before another, by number."""
+        lines = None if self.lines is None else self.lines[start:stop]
+        return _Stretch(self.position + start, self.raw_id + start, stop - start, lines)
 
-    def add(self, found: DocumentRecords, apart: frozenset[int]) -> None:
-        """Add what follows. The records of `apart` are never repeated."""
-        start = self.behind
-        self.raw_ids += found.raw_ids
-        self.payloads += found.payloads
-        self.taken.extend(bytes(len(found.payloads)))
-        self.places.update(zip(found.payloads, range(start, self.behind), strict=True))
-        if not apart.isdisjoint(found.raw_ids):
-            for payload, raw_id in zip(found.payloads, found.raw_ids, strict=True):
-                if raw_id in apart:
-                    self.places.pop(payload, None)
 
-    def drop(self, count: int) -> list[tuple[int, bytes]]:
-        """Forget the first ones.
+class Asked(NamedTuple):
+    """What the warehouse is asked about the base: first of all for the groups, which are waited for."""
 
-        Returns:
-            Position and payload of those of them that were not taken.
-        """
-        left = [(self.first + n, self.payloads[n]) for n in range(count) if not self.taken[n]]
-        for number, payload in enumerate(self.payloads[:count], self.first):
-            if self.places.get(payload) == number:
-                del self.places[payload]
-        del self.raw_ids[:count], self.payloads[:count], self.taken[:count]
-        self.first += count
-        return left
+    groups: Callable[[], Groups]
+    """The records that share a key."""
+    with_keys: Callable[[Sequence[str]], Sequence[int]]
+    """Raw ids of the records that have one of some keys."""
+    payloads: Callable[[Sequence[int]], Iterable[bytes]]
+    """Payloads by raw ids, which rise."""
 
 
 class Repeats:
     """Goes through a document and its base side by side.
 
+    Batches are looked at one after the other; `settle` then decides about all that were looked at since.
+
     Raises:
         Whatever reading the base does.
     """
 
-    def __init__(self, base: Base, stored: Iterator[DocumentRecords], keys: Keys) -> None:
+    def __init__(self, base: Base, matching: Matching, keys: Keys, asked: Asked) -> None:
         self.base = base
-        self._stored = stored
         self._keys = keys
-        self._window = _Window()
-        self._at = 0
-        """The position in the base behind the record that was repeated last."""
-        self._anew: set[str] = set()
-        """Keys of records that were taken anew."""
+        self._asked = asked
+        self._matching = matching
+        self._news: list[RawRecord] = []
+        """Records that the base has not."""
+        self._again: list[RawRecord] = []
+        """Records that were rejected in the base."""
+        self._stretches: list[_Stretch] = []
+        """Records that the base has."""
+        self._bytes = 0
+        self._unexplained: set[str] = set()
+        """Keys of news, without those whose record in the base is gone."""
+        self._contested: set[int] = set()
+        """Raw ids of records of the base with the key of news."""
         self._profile = Profile.of([(0, base.profile)])
         self._gone, self._came = Profile(text_only=True), Profile(text_only=True)
-        self._shown = positions(self._profile)
+        self._shown = sorted(positions(self._profile))
         self._moved: dict[int, int] = {}
 
-    def split(self, found: Sequence[RawRecord]) -> Repetition:
-        """Which records of a batch are taken anew, and which of the base the others repeat."""
-        payloads = _payloads(found)
-        self._read_on(len(payloads))
-        # a record of the base is repeated once: one that comes twice is news the second time
-        at = [self._window.places.pop(payload, -1) for payload in payloads]
-        keys = self._keys_of(found)
-        self._anew.update(key for key, place in zip(keys, at, strict=True) if place < 0)
-        if len(self._anew) > MOST_KEYS:
-            at = [-1] * len(at)
-        elif not self._anew.isdisjoint(keys):
-            # of equal keys the last one counts, and that may be one that is taken anew
-            at = [-1 if key in self._anew else place for key, place in zip(keys, at, strict=True)]
-        first = _first_position(found)
-        own = [RawRecord(first + n, payloads[n], None) for n, place in enumerate(at) if place < 0]
-        self._observe(self._came, [record.payload for record in own], [record.position for record in own])
-        stretches = self._stretches(at, payloads, first)
-        self._forget(self._at - WINDOW // 2)
-        return Repetition(self.base, own, stretches)
+    def unknown(self, payloads: Sequence[bytes]) -> list[int]:
+        """The places of those of the payloads that follow which are not found in the base."""
+        return self._matching.unknown(payloads)
 
-    def came_before(self, payloads: Sequence[bytes]) -> list[bool]:
-        """Whether each of the payloads that follow is a record of the base, as far as one is looked for."""
-        self._read_on(len(payloads))
-        return list(map(self._window.places.__contains__, payloads))
+    def look(self, found: Sequence[RawRecord]) -> None:
+        """Compare the records that follow with the base."""
+        if not found:
+            return
+        payloads, lines = payloads_of(found), self._lines(found)
+        first, place = _first_position(found), 0
+        news: list[RawRecord] = []
+        for match in self._matching.take(payloads):
+            news += [RawRecord(first + n, payloads[n], None) for n in range(place, match.place)]
+            place = match.place + match.length
+            self._keep(first, match.place, match.position, match.length, payloads, lines)
+        news += [RawRecord(first + n, payloads[n], None) for n in range(place, len(payloads))]
+        self._news += news
+        self._bytes += sum(len(record.payload) for record in news)
+        came = self._observe(self._came, [(record.position, record.payload) for record in news])
+        self._unexplained.update(came)
+        self._forget(self._matching.forget(self._matching.reached - WINDOW // 2))
 
-    def _read_on(self, count: int) -> None:
-        """Read the base as far as the next records may be in it."""
-        self._read_up_to(self._at + WINDOW // 2 + count)
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits that it has to be decided about."""
+        return self._bytes >= MOST_BYTES or len(self._stretches) >= MOST_STRETCHES
 
-    def share(self, found: Sequence[RawRecord]) -> float:
-        """How large a part of the first batch is in the base, 0 to 1."""
-        came = self.came_before(_payloads(found))
-        return came.count(True) / len(came)
+    def settle(self) -> Repetition:
+        """Which of the records looked at are taken anew, and which of the base the others repeat."""
+        self._forget(self._matching.forget(self._matching.reached))
+        broken = self._broken()
+        kept: list[_Stretch] = []
+        anew: list[tuple[int, int]] = []
+        for stretch in self._stretches:
+            begin = 0
+            low = bisect_left(broken, stretch.raw_id)
+            for raw_id in broken[low : bisect_left(broken, stretch.raw_id + stretch.length, lo=low)]:
+                number = raw_id - stretch.raw_id
+                anew.append((raw_id, stretch.position + number))
+                if number > begin:
+                    kept.append(stretch.part(begin, number))
+                begin = number + 1
+            if begin < stretch.length:
+                kept.append(stretch.part(begin, stretch.length) if begin else stretch)
+        anew.sort()
+        payloads = self._asked.payloads([raw_id for raw_id, _ in anew]) if anew else ()
+        own = [RawRecord(at, payload, None) for (_, at), payload in zip(anew, payloads, strict=True)]
+        own = sorted([*self._news, *self._again, *own], key=lambda record: record.position)
+        self._news, self._again, self._stretches, self._bytes = [], [], [], 0
+        self._unexplained.clear()
+        return Repetition(
+            self.base,
+            own,
+            Stretches(
+                [stretch.position for stretch in kept],
+                [stretch.length for stretch in kept],
+                [stretch.raw_id for stretch in kept],
+                [stretch.length if stretch.lines is None else sum(stretch.lines) for stretch in kept],
+            ),
+        )
+
+    def finish(self) -> None:
+        """The document has no more records: what was not found in it is gone."""
+        for left in self._matching.rest():
+            self._forget(left)
 
     def profile(self) -> Profile:
-        """The profile of the document, once all of it was split."""
-        self._read_up_to(None)
+        """The profile of the document, once it is finished."""
         return changed(self._profile, self._gone, self._came, self._moved)
 
-    def _read_up_to(self, position: int | None) -> None:
-        """Read the base up to a position; all of it without one, keeping nothing."""
-        while (position is None or self._window.behind < position) and (more := next(self._stored, None)):
-            self._window.add(more, self.base.apart)
-            if position is None:
-                self._forget(self._window.behind)
-        if position is None:
-            self._forget(self._window.behind)
+    def _keep(
+        self,
+        first: int,
+        place: int,
+        position: int,
+        length: int,
+        payloads: Sequence[bytes],
+        lines: Sequence[int] | None,
+    ) -> None:
+        """Let matched records wait: those that were rejected to be taken anew, the others to be repeated."""
+        low = bisect_left(self._shown, position)
+        for shown in self._shown[low : bisect_left(self._shown, position + length, lo=low)]:
+            self._moved[shown] = first + place + shown - position
+        rejected = self.base.rejected
+        for start, raw_id, count in self._matching.window.stretches(position, length):
+            at = place + start - position
+            whole = _Stretch(first + at, raw_id, count, None if lines is None else lines[at : at + count])
+            begin = 0
+            low = bisect_left(rejected, raw_id)
+            for one in rejected[low : bisect_left(rejected, raw_id + count, lo=low)]:
+                number = one - raw_id
+                self._again.append(RawRecord(first + at + number, payloads[at + number], None))
+                self._bytes += len(payloads[at + number])
+                if number > begin:
+                    self._stretches.append(whole.part(begin, number))
+                begin = number + 1
+            if begin < count:
+                self._stretches.append(whole.part(begin, count) if begin else whole)
 
-    def _forget(self, before: int) -> None:
-        """What lies before a position of the base is not looked for any more; what was not taken is gone."""
-        if before <= self._window.first:
-            return
-        left = self._window.drop(before - self._window.first)
-        self._observe(self._gone, [payload for _, payload in left], [position for position, _ in left])
+    def _lines(self, found: Sequence[RawRecord]) -> Sequence[int] | None:
+        """Lines of each record in its file; None if each is one."""
+        payloads, encoding = payloads_of(found), self.base.layout["encoding"]
+        if isinstance(found, Rows) and csv_lines.count(payloads[0], encoding) <= 1:
+            return None  # only before the first of them there may be others
+        return [csv_lines.count(payload, encoding) for payload in payloads]
 
-    def _observe(self, profile: Profile, payloads: Sequence[bytes], positions: Sequence[int]) -> None:
-        if not payloads:
-            return
-        values, _ = records.read_many(payloads, self.base.layout)
+    def _broken(self) -> list[int]:
+        """Raw ids of matched records that are taken anew nevertheless, in rising order."""
+        by_id = sorted(self._stretches, key=lambda stretch: stretch.raw_id)
+        firsts = [stretch.raw_id for stretch in by_id]
+
+        def position(raw_id: int) -> int:
+            place = bisect_right(firsts, raw_id) - 1
+            number = raw_id - firsts[place] if place >= 0 else 0
+            return by_id[place].position + number if place >= 0 and number < by_id[place].length else -1
+
+        groups = self._asked.groups()
+        if self._unexplained:
+            self._contested.update(self._asked.with_keys(sorted(self._unexplained)))
+        broken = set(self._contested)
+        for group in groups:
+            places = [position(raw_id) for raw_id in group]
+            if min(places) < 0 or places != sorted(places) or not broken.isdisjoint(group):
+                broken.update(group)
+        return sorted(raw_id for raw_id in broken if position(raw_id) >= 0)
+
+    def _forget(self, left: Sequence[tuple[int, int, bytes]]) -> None:
+        """Records of the base are gone: none of the document was one of them."""
+        keys = self._observe(self._gone, [(position, payload) for position, _, payload in left])
+        rejected = self.base.rejected
+        for (_, raw_id, _), key in zip(left, keys, strict=True):
+            place = bisect_left(rejected, raw_id)
+            # what was rejected had no say in what is served of its key
+            if place == len(rejected) or rejected[place] != raw_id:
+                self._unexplained.discard(key)
+
+    def _observe(self, profile: Profile, found: Sequence[tuple[int, bytes]]) -> Sequence[str]:
+        """Count records in, by position and payload; and the key of each."""
+        if not found:
+            return ()
+        values, _ = records.read_many([payload for _, payload in found], self.base.layout)
+        at = [position for position, _ in found]
         if isinstance(values, Table):
-            profile.observe_table(values, positions)
+            profile.observe_table(values, at)
         else:
-            profile.observe(values, positions)
-
-    def _keys_of(self, found: Sequence[RawRecord]) -> Sequence[str]:
-        columns, layout = self._keys.columns, self.base.layout
-        if not isinstance(found, Rows):
-            return self._keys.of([record.value for record in found])
-        if columns is None or not set(columns) <= set(layout["columns"]):
-            return self._keys.of(found.table)
-        some = {name: csv_rows.column(found.payloads, layout, name) for name in columns}
-        return self._keys.of(Table(some, len(found)))
-
-    def _stretches(self, at: Sequence[int], payloads: Sequence[bytes], first: int) -> Stretches:
-        """Stretches of the records with a place; `first` is the position of the first record of all."""
-        window, encoding = self._window, self.base.layout["encoding"]
-        begins: list[int] = []
-        lengths: list[int] = []
-        raw_ids: list[int] = []
-        next_index = next_id = -1
-        for index, place in enumerate(at):
-            if place < 0:
-                continue
-            number = place - window.first
-            raw_id = window.raw_ids[number]
-            window.taken[number] = 1
-            if index == next_index and raw_id == next_id:
-                lengths[-1] += 1
-            else:
-                begins.append(index)
-                lengths.append(1)
-                raw_ids.append(raw_id)
-            next_index, next_id = index + 1, raw_id + 1
-            if place in self._shown:
-                self._moved[place] = first + index
-            self._at = place + 1
-        lines = [
-            csv_lines.count(b"".join(payloads[begin : begin + length]), encoding)
-            for begin, length in zip(begins, lengths, strict=True)
-        ]
-        return Stretches([first + begin for begin in begins], lengths, raw_ids, lines)
-
-
-def _payloads(found: Sequence[RawRecord]) -> Sequence[bytes]:
-    return found.payloads if isinstance(found, Rows) else [record.payload for record in found]
+            profile.observe(values, at)
+        return self._keys.of(values)
 
 
 def _first_position(found: Sequence[RawRecord]) -> int:
-    return found.start if isinstance(found, Rows) else found[0].position if found else 0
+    return found.start if isinstance(found, Rows) else found[0].position

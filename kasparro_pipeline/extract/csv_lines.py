@@ -1,4 +1,4 @@
-"""The physical lines of a CSV file, as bytes and as text, without losing a byte of either.
+"""The physical lines of a CSV file: their bytes, and the text of those that somebody reads.
 
 Lines are cut at bytes, so that one that the encoding cannot read spoils no other. What a row is belongs to
 `csv_rows`.
@@ -8,15 +8,14 @@ import codecs
 import hashlib
 import io
 import re
-from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kasparro_pipeline.extract.decompression import Stream
 from kasparro_pipeline.extract.errors import PermanentUpstreamError
 
-BATCH_CHARACTERS = 3 * 1024 * 1024
-"""Text that is read at once, up to the end of a line."""
+BATCH_BYTES = 3 * 1024 * 1024
+"""Bytes that are read at once, up to the end of a line."""
 MAX_LINE = 256 * 1024 * 1024
 """Bytes of one line: PostgreSQL could not keep many more, and memory has to hold them."""
 READ_AT_ONCE = 1 << 16
@@ -25,7 +24,6 @@ KEPT = "kasparro.kept"
 UNDECODABLE = re.compile("[\udc00-\udcff]")
 _UNDECODABLE_PARTS = re.compile("([\udc00-\udcff]+)")
 _FIRST_ESCAPE = 0xDC00
-_ASCII = bytes(range(128))
 _STATEFUL = re.compile(r"utf-7|hz|iso2022.*|.*punycode|idna|.*unicode[_-]escape|undefined|mbcs|oem")
 """What a byte means in these depends on the lines before it, or they are no encodings of files."""
 
@@ -66,6 +64,11 @@ def count(payloads: bytes, encoding: str) -> int:
     return text.count("\n") + text.count("\r") - text.count("\r\n")
 
 
+def is_bytewise(encoding: str) -> bool:
+    """Whether line breaks are single bytes, which are no part of other characters."""
+    return b"\r\n".decode(encoding, "replace") == "\r\n"
+
+
 class Lines:
     """The lines of a file, for the CSV reader; and those of the row under way: the row's own bytes.
 
@@ -75,18 +78,13 @@ class Lines:
 
     def __init__(self, file: Stream, mark: bytes, encoding: str, comment: str | None = None) -> None:
         self.encoding = encoding
-        # where line breaks are single bytes, lines are cut as Latin-1, which has a character for each byte
-        self._bytewise = b"\r\n".decode(encoding, "replace") == "\r\n"
-        self._ascii = self._bytewise and _ASCII.decode(encoding, "replace") == _ASCII.decode("ascii")
-        self._bounded = _Bounded(file)
-        cut_as = "latin-1" if self._bytewise else encoding
-        buffered = io.BufferedReader(self._bounded, READ_AT_ONCE)
-        self._cut = io.TextIOWrapper(buffered, encoding=cut_as, errors=KEPT, newline="")
+        self._cutter = _Cutter(file, mark) if is_bytewise(encoding) else _DecodingCutter(file, mark, encoding)
         self._comment = comment
-        self._again: deque[str] = deque()
-        self._before: list[str] = []
-        self._row: list[str] = []
-        self._digest = hashlib.sha256(mark)
+        self._ahead: Sequence[bytes] = ()
+        self._at = 0
+        """How many of those ahead were read."""
+        self._before: list[bytes] = []
+        self._row: list[bytes] = []
         self.taken = 0
         """Lines of what was taken."""
 
@@ -95,8 +93,10 @@ class Lines:
 
     def __next__(self) -> str:
         while True:
-            line = self._again.popleft() if self._again else self._next()
-            text = self._text(line)
+            line = self._next()
+            if not line:
+                raise StopIteration
+            text = line.decode(self.encoding, KEPT)
             if self._row or self._comment is None or not text.startswith(self._comment):
                 self._row.append(line)
                 return text
@@ -110,18 +110,16 @@ class Lines:
     def skip(self, lines: int) -> None:
         """Take some lines, whatever they are."""
         for _ in range(lines):
-            if line := (self._again.popleft() if self._again else next(self._cut, "")):
+            if line := self._next():
                 self._before.append(line)
         self.take()
 
     def take(self) -> bytes:
         """The bytes of the row that was just read, behind blank lines and comments that stand before it."""
         lines = self._before + self._row
-        payload = b"".join(map(self._bytes, lines))
         self.taken += len(lines)
         self._before, self._row = [], []
-        self._digest.update(payload)
-        return payload
+        return b"".join(lines)
 
     def take_first(self) -> bytes:
         """The bytes of its first line alone; the lines behind it are read again, as rows of their own."""
@@ -134,102 +132,127 @@ class Lines:
         self.put_back(self._row)
         self._row = []
 
-    def many(self, most: int) -> list[str]:
-        """The next lines, as they are cut; none of them counts as taken yet."""
-        if not self._again:
-            self._bounded.reset()
-            lines = self._cut.readlines(BATCH_CHARACTERS)
-            if len(lines) <= most:
-                return lines
-            self._again.extend(lines)
-        take = self._again.popleft
-        return [take() for _ in range(min(most, len(self._again)))]
-
-    def texts(self, lines: Sequence[str]) -> Sequence[str] | None:
-        """The text of cut lines; None where bytes are not of the encoding, or one is a comment."""
-        try:
-            if not self._bytewise:
-                "".join(lines).encode(self.encoding)
-            elif not self._ascii or not "".join(lines).isascii():
-                lines = [line.encode("latin-1").decode(self.encoding) for line in lines]
-        except UnicodeError:
-            return None
-        if self._comment is not None and any(line.startswith(self._comment) for line in lines):
-            return None
+    def many(self, most: int) -> Sequence[bytes]:
+        """The next lines; none of them counts as taken yet."""
+        if not self.are_ahead:
+            self._ahead, self._at = self._cutter.cut(BATCH_BYTES), 0
+        lines = self._ahead[self._at : self._at + most]
+        self._at += len(lines)
         return lines
 
-    def bytes_of_many(self, lines: Sequence[str]) -> list[bytes]:
-        """The bytes of cut lines, none of which counts as taken."""
-        if self._bytewise:
-            return [line.encode("latin-1") for line in lines]
-        return list(map(self._bytes, lines))
+    def texts(self, lines: Sequence[bytes]) -> Sequence[str] | None:
+        """The text of lines; None where bytes are not of the encoding, or one is a comment."""
+        encoding = self.encoding
+        try:
+            texts = [line.decode(encoding) for line in lines]
+        except UnicodeError:
+            return None
+        if self._comment is not None and any(text.startswith(self._comment) for text in texts):
+            return None
+        return texts
 
-    def take_many(self, lines: Sequence[str]) -> list[bytes]:
-        """The bytes of cut lines that are a row each."""
-        payloads = self.bytes_of_many(lines)
+    def take_many(self, lines: Sequence[bytes]) -> Sequence[bytes]:
+        """Lines that were just read as the bytes of rows: each is one."""
+        self.taken += len(self._before) + len(lines)
         if self._before:
-            payloads[0] = b"".join(map(self._bytes, self._before)) + payloads[0]
-            self.taken += len(self._before)
+            lines = [b"".join([*self._before, lines[0]]), *lines[1:]]
             self._before = []
-        self.taken += len(lines)
-        self._digest.update(b"".join(payloads))
-        return payloads
+        return lines
 
-    def put_back(self, lines: Sequence[str]) -> None:
-        """Let cut lines be read again."""
-        self._again.extendleft(reversed(lines))
+    def put_back(self, lines: Sequence[bytes]) -> None:
+        """Let the lines that were read last be read again."""
+        self._ahead, self._at = [*lines, *self._ahead[self._at :]], 0
 
     @property
     def are_ahead(self) -> bool:
         """Whether there are lines that were read from the file, and not taken yet."""
-        return bool(self._again)
+        return self._at < len(self._ahead)
 
     def sha256(self) -> bytes:
         """SHA-256 of the file, if it was read to its end."""
-        digest = self._digest.copy()
-        digest.update(
-            b"".join(map(self._bytes, self._before))
-        )  # blank lines and comments behind the last row
-        return digest.digest()
+        return self._cutter.digest.digest()
 
-    def _next(self) -> str:
-        self._bounded.reset()
-        return next(self._cut)
+    def _next(self) -> bytes:
+        if not self.are_ahead:
+            self._ahead, self._at = self._cutter.cut(READ_AT_ONCE), 0
+            if not self._ahead:
+                return b""
+        self._at += 1
+        return self._ahead[self._at - 1]
 
-    def _text(self, line: str) -> str:
-        if not self._bytewise or (self._ascii and line.isascii()):
-            return line
-        return line.encode("latin-1").decode(self.encoding, KEPT)
+
+class _Cutter:
+    """Cuts a file in whose encoding line breaks are single bytes."""
+
+    def __init__(self, file: Stream, mark: bytes) -> None:
+        self._file = file
+        self._rest = b""
+        self.digest = hashlib.sha256(mark)
+        """Of the mark and what was read."""
+
+    def cut(self, size: int) -> Sequence[bytes]:
+        """The next lines, some `size` bytes of them and one at least; none at the end."""
+        text, end = self._rest, 0
+        while end == 0:
+            text, is_last = self._read_on(text, size)
+            if is_last:
+                end = len(text)
+                break
+            end = 1 + (text.rfind(b"\n") if b"\n" in text else text.rfind(b"\r", 0, -1))  # LF may follow CR
+            _require_short(len(text) - end)
+            size = min(2 * size, MAX_LINE + READ_AT_ONCE)
+        self._rest = text[end:]
+        whole = text[:end]
+        # what is quicker knows LF alone
+        return whole.splitlines(keepends=True) if b"\r" in whole else io.BytesIO(whole).readlines()
+
+    def _read_on(self, text: bytes, size: int) -> tuple[bytes, bool]:
+        """So many bytes more behind the text, and whether these are the last ones."""
+        parts, missing = [text], size
+        while missing and (more := self._file.read(missing)):
+            self.digest.update(more)
+            parts.append(more)
+            missing -= len(more)
+        return b"".join(parts), missing > 0
+
+
+class _DecodingCutter(io.RawIOBase):
+    """Cuts a file by what its bytes mean, as in UTF-16."""
+
+    def __init__(self, file: Stream, mark: bytes, encoding: str) -> None:
+        self._file = file
+        self._encoding = encoding
+        self._read = 0
+        buffered = io.BufferedReader(self, READ_AT_ONCE)
+        self._text = io.TextIOWrapper(buffered, encoding=encoding, errors=KEPT, newline="")
+        self.digest = hashlib.sha256(mark)
+
+    def cut(self, size: int) -> Sequence[bytes]:
+        """The next lines, some `size` characters of them and one at least; none at the end."""
+        self._read = 0
+        return [self._bytes(line) for line in self._text.readlines(size)]
 
     def _bytes(self, line: str) -> bytes:
-        if self._bytewise:
-            return line.encode("latin-1")
         parts = _UNDECODABLE_PARTS.split(line)
         return b"".join(
-            bytes_of(part) if number % 2 else part.encode(self.encoding) for number, part in enumerate(parts)
+            bytes_of(part) if number % 2 else part.encode(self._encoding) for number, part in enumerate(parts)
         )
-
-
-class _Bounded(io.RawIOBase):
-    """A file of which not more is read at once than a batch and the longest line."""
-
-    def __init__(self, file: Stream) -> None:
-        self._file = file
-        self._read = 0
 
     def readable(self) -> bool:
         return True
 
-    def reset(self) -> None:
-        self._read = 0
-
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - any writable buffer
         found = self._file.read(len(buffer))
         buffer[: len(found)] = found
+        self.digest.update(found)
         self._read += len(found)
-        if self._read > BATCH_CHARACTERS + MAX_LINE:
-            raise PermanentUpstreamError(
-                f"a line is longer than {MAX_LINE} bytes: this is no CSV, or its line breaks are of another"
-                " encoding; set `encoding`"
-            )
+        _require_short(self._read - BATCH_BYTES)
         return len(found)
+
+
+def _require_short(line: int) -> None:
+    if line > MAX_LINE:
+        raise PermanentUpstreamError(
+            f"a line is longer than {MAX_LINE} bytes: this is no CSV, or its line breaks are of another"
+            " encoding; set `encoding`"
+        )

@@ -78,8 +78,8 @@ def _runs(
     position = 0
     while ahead := lines.many(BATCH_ROWS):
         known = came_before()
-        unknown = ahead if known is None else _unknown(lines, ahead, known)
-        texts = lines.texts(unknown)
+        # one that came before as a row begins and ends outside of quotes: all are rows if the others are
+        texts = lines.texts(ahead if known is None else [ahead[place] for place in known(ahead)])
         table = None if texts is None else _table_of(texts, layout)
         if table is None:
             lines.put_back(ahead)
@@ -90,15 +90,6 @@ def _runs(
             records = _RowsToRead(position, lines.take_many(ahead), layout)
         position += len(records)
         yield records
-
-
-def _unknown(lines: Lines, ahead: Sequence[str], known: CameBefore) -> list[str]:
-    """The lines that did not come before as a row each.
-
-    One that did begins and ends outside of quotes; so if each of the others is a row by itself, all are.
-    """
-    came = known(lines.bytes_of_many(ahead))
-    return [line for line, before in zip(ahead, came, strict=True) if not before]
 
 
 class _RowsToRead(Rows):

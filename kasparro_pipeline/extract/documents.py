@@ -82,8 +82,14 @@ class Rows(Sequence[RawRecord]):
         return Rows(self.start + start, payloads, Table(columns, len(payloads)))
 
 
-CameBefore = Callable[[Sequence[bytes]], Sequence[bool]]
-"""Of some payloads of a document, whether an earlier document of the same layout had each, as one record."""
+def payloads_of(found: Sequence[RawRecord]) -> Sequence[bytes]:
+    """The bytes of each record."""
+    return found.payloads if isinstance(found, Rows) else [record.payload for record in found]
+
+
+CameBefore = Callable[[Sequence[bytes]], Sequence[int]]
+"""Of the next payloads of a document the places of those that no earlier document, of the same layout, is
+known to have as one record each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,12 @@ def compare_files(connection: Connection) -> None:
     connection.execute(f"{_LARGE_MEMORY}; set local enable_nestloop = off; set local enable_mergejoin = off")
 
 
+def group_keys(connection: Connection) -> None:
+    """Sort the keys of a file to find equal ones: a table of hashes grows with each of a million, in vain."""
+    compare_files(connection)
+    connection.execute("set local enable_hashagg = off; set local cursor_tuple_fraction = 1")
+
+
 def are_few(connection: Connection, records: int) -> bool:
     """Whether looking so many records up in the unified table by key costs less than a pass over it."""
     row = connection.execute(f"select not {_IS_SMALL}", (records * A_PASS,)).fetchone()

@@ -47,7 +47,7 @@ def packed(connection: Connection, document_id: int, *, after: int, through: int
 def batches(connection: Connection, hold: Hold, *, after: int, size: int) -> Iterator[StoredBatch]:
     """The partition's raw records behind raw id `after`, in order of arrival, at most `size` at a time.
 
-    A document is cut at multiples of `size` positions wherever its reading starts, so that the same records
+    A document is cut behind each `size` of its own records wherever its reading starts, so that the same ones
     fall into the same batch each time: which of two with one key wins is decided within it. Small documents
     that follow each other share a batch.
     """
@@ -109,17 +109,20 @@ def _pieces(
     connection: Connection, hold: Hold, after: int, size: int
 ) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any], Piece]]:
     """The documents of the partition that are not taken up yet, cut."""
-    documents: Sequence[tuple[Any, ...]] = connection.execute(
-        "select d.layout, d.context, d.id, left_over.start, left_over.stop"
+    for layout, context, *piece in connection.execute(
+        "select d.layout, d.context, d.id, cut.start, cut.stop"
         f" from {SCHEMA}.document d cross join lateral ("
+        " select min(b.position + greatest(n * %(size)s - b.before, 0)) as start,"
+        " max(b.position + least((n + 1) * %(size)s - b.before, b.records)) as stop,"
         # ids rise with the position
-        " select min(first_position + greatest(%(after)s::bigint + 1 - first_id, 0)::int) as start,"
-        f" max(first_position + records) as stop from {SCHEMA}.raw_batch"
-        " where document_id = d.id and first_id + records > %(after)s::bigint + 1) left_over"
-        " where d.source = %(source)s and d.partition_key = %(partition_key)s"
-        " and left_over.stop is not null order by d.id",
-        {"source": hold.source, "partition_key": hold.partition_key, "after": after},
-    ).fetchall()
-    for layout, context, document_id, first, behind in documents:
-        for start in range(first // size * size, behind, size):
-            yield layout, context, Piece(document_id, start, min(start + size, behind))
+        " max(b.first_id + least((n + 1) * %(size)s - b.before, b.records) - 1) as last_id"
+        " from (select first_id, first_position as position, records,"
+        " sum(records) over (order by first_position) - records as before"
+        f" from {SCHEMA}.raw_batch where document_id = d.id) b"
+        " cross join generate_series(b.before / %(size)s, (b.before + b.records - 1) / %(size)s) n"
+        " group by n) cut"
+        " where d.source = %(source)s and d.partition_key = %(partition_key)s and cut.last_id > %(after)s"
+        " order by d.id, cut.start",
+        {"source": hold.source, "partition_key": hold.partition_key, "after": after, "size": size},
+    ).fetchall():
+        yield layout, context, Piece(*piece)

@@ -13,7 +13,6 @@ from typing import Any, LiteralString
 
 from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Column, Integer, PrimaryKeyConstraint, Table
 
-from kasparro_pipeline.warehouse import planning
 from kasparro_pipeline.warehouse.errors import BaseReplacedError
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 from kasparro_pipeline.warehouse.tables import SCHEMA, metadata
@@ -57,13 +56,15 @@ class Stretches:
 class Base:
     """The document that a new one of its source is compared with: the one that came before it."""
 
+    source: str
+    partition_key: str
     document_id: int
     run_id: str
     loaded_at: datetime
     layout: Mapping[str, Any]
     profile: Mapping[str, Any]
-    apart: frozenset[int]
-    """Raw ids of those records whose outcome does not follow from their bytes alone, or is a rejection."""
+    rejected: Sequence[int]
+    """Raw ids of its own records that were rejected, in rising order."""
 
 
 def of_documents(documents: LiteralString) -> LiteralString:
@@ -93,29 +94,6 @@ select exists (
             where r.document_id = %(document_id)s) repeated
     where b.source = %(source)s and b.contract_version <> %(contract_version)s
         and repeated.ids && int8range(b.first_raw_id, b.last_raw_id, '[]'))"""
-# Of a key that stands twice in a document the last record counts, so what it repeats depends on the others
-_APART: LiteralString = f"""
-with own as not materialized (
-    select r.raw_id, r.source_id from {SCHEMA}.validated_batch b
-    cross join lateral unnest(b.raw_id, b.document_id, b.source_id) as r (raw_id, document_id, source_id)
-    where b.source = %(source)s and b.partition_key = %(partition_key)s
-        and r.document_id = %(document_id)s
-),
-repeated as materialized (select {of_documents("%(document_id)s")} as ids),
-beside as materialized (
-    select r.raw_id, r.source_id from repeated
-    join {SCHEMA}.validated_batch b on b.source = %(source)s and not isempty(repeated.ids)
-        and repeated.ids && int8range(b.first_raw_id, b.last_raw_id, '[]')
-    cross join lateral unnest(b.raw_id, b.source_id) as r (raw_id, source_id)
-    where repeated.ids @> r.raw_id and r.source_id in (select source_id from own)
-),
-twice as materialized (
-    select source_id from own group by source_id having count(*) > 1
-    union select source_id from beside
-)
-select raw_id from own where source_id in (select source_id from twice)
-union all select raw_id from beside
-union all select raw_id from {SCHEMA}.rejected_record where document_id = %(document_id)s"""
 
 
 def base_of(connection: Connection, hold: Hold, contract_digest: bytes, byte_count: int) -> Base | None:
@@ -154,10 +132,11 @@ def base_of(connection: Connection, hold: Hold, contract_digest: bytes, byte_cou
         return None
     if _is(connection, f"select {_OVERTAKEN}", facts):
         return None
-    with connection.transaction():
-        planning.compare_files(connection)
-        apart = connection.execute(_APART, facts, binary=True).fetchall()
-    return Base(document_id, run_id, loaded_at, layout, profile, frozenset(row[0] for row in apart))
+    rejected = connection.execute(
+        f"select raw_id from {SCHEMA}.rejected_record where document_id = %s order by raw_id", (document_id,)
+    ).fetchall()
+    own_rejected = [row[0] for row in rejected]
+    return Base(hold.source, partition_key, document_id, run_id, loaded_at, layout, profile, own_rejected)
 
 
 def require_base(connection: Connection, hold: Hold, base: Base) -> None:

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from alembic import command
 
-from kasparro_pipeline.components import CsvSource, holding, repeats, steps
+from kasparro_pipeline.components import CsvSource, holding, matching, repeats, steps
 from kasparro_pipeline.contract.profile import Profile
 from kasparro_pipeline.extract import csv_rows, records
 from kasparro_pipeline.warehouse import document_reader, migrate, raw, raw_batches, repeated
@@ -33,7 +33,8 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few records are many here, so that what is cut into batches, windows and rows is cut everywhere."""
     for module, name, value in (
         (repeated, "FEWEST", 4),
-        (repeats, "WINDOW", 40),
+        (repeats, "MOST_STRETCHES", 2),
+        (matching, "WINDOW", 40),
         (csv_rows, "BATCH_ROWS", 13),
         (raw_batches, "MOST_RECORDS", 5),
         (document_reader, "AT_ONCE", 7),
@@ -154,8 +155,10 @@ def edited(chance: random.Random, rows: list[list[object]]) -> list[list[object]
 
 @pytest.mark.parametrize("seed", range(6))
 def test_p1_p2_p3_p7_any_files_one_after_the_other_end_as_if_each_row_had_been_taken_anew(
-    seed: int, csv: Callable[..., Pipeline], folder: Path
+    seed: int, csv: Callable[..., Pipeline], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # few are decided about at once, or all of a file
+    monkeypatch.setattr(repeats, "MOST_STRETCHES", (2, 5, 1000)[seed % 3])
     chance, model, pipeline = random.Random(seed), Model(), csv()  # noqa: S311 - no secrets
     rows = plain(70)
     earlier = [rows]

@@ -357,7 +357,8 @@ def test_a_file_that_changes_while_it_is_read_is_not_completed(
     change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(csv_rows, "BATCH_ROWS", 1000)
-    monkeypatch.setattr(csv_lines, "BATCH_CHARACTERS", 1000)
+    monkeypatch.setattr(csv_lines, "BATCH_BYTES", 1000)
+    monkeypatch.setattr(csv_lines, "READ_AT_ONCE", 1000)
     path = tmp_path / "a.csv"
     path.write_bytes(b"a\n" + b"1234567\n" * 5000)
     state = path.stat()

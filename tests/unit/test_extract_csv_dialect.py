@@ -352,7 +352,7 @@ def test_a_line_without_end_is_an_error_before_memory_is_full(
     load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(csv_lines, "MAX_LINE", 1 << 18)
-    monkeypatch.setattr(csv_lines, "BATCH_CHARACTERS", 1 << 16)
+    monkeypatch.setattr(csv_lines, "BATCH_BYTES", 1 << 16)
     assert "a line is longer than 262144 bytes" in refusal(load, b"a\n" + b"x" * (1 << 19))
     assert sum(len(batch.records) for batch in load(b"a\n" + b"1\n" * (1 << 18))) == 1 << 18
 

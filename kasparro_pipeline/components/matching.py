@@ -1,0 +1,194 @@
+"""Finds which records of a document another one, the base, has too: byte for byte, both read side by side.
+
+Most of what comes again stands where it stood, so stretches are compared at once, and single records only
+around a difference. What a record that was not found means is told in `repeats`.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from operator import eq
+from typing import NamedTuple
+
+from kasparro_pipeline.warehouse.document_reader import DocumentRecords
+
+WINDOW = 40_000
+"""Records of the base around the place of the last match that the next ones are looked for among."""
+FIRST_COMPARED = 32
+"""Records that are compared at once behind a difference; twice as many after each time without another."""
+MOST_COMPARED = 2_048
+NEAR = 16
+"""Records in a row that may differ in their place, as changed ones do, before they are looked for elsewhere;
+and records of the base that may be missing, before the whole window is looked through."""
+
+
+class Match(NamedTuple):
+    """Records that follow each other in a batch as they do in the base."""
+
+    place: int
+    """Of the first one in the batch."""
+    position: int
+    """Of the first one in the base."""
+    length: int
+
+
+@dataclass(slots=True)
+class Window:
+    """Records of the base that follow each other, from position `first` on."""
+
+    first: int = 0
+    payloads: list[bytes] = field(default_factory=list)
+    taken: bytearray = field(default_factory=bytearray)
+    """Of each whether it was matched."""
+    begins: list[int] = field(default_factory=list)
+    """Positions at which a stretch of rising raw ids begins."""
+    raw_ids: list[int] = field(default_factory=list)
+    """Of the first record of each stretch."""
+    _places: dict[bytes, int] | None = None
+    """Where a payload is, by number in the window; made when it is needed."""
+
+    @property
+    def behind(self) -> int:
+        """The position behind the last one."""
+        return self.first + len(self.payloads)
+
+    def add(self, found: DocumentRecords) -> None:
+        """Add what follows."""
+        position = self.behind
+        for raw_id, length in found.stretches:
+            if not self.begins or self.raw_ids[-1] + position - self.begins[-1] != raw_id:
+                self.begins.append(position)
+                self.raw_ids.append(raw_id)
+            position += length
+        self.payloads += found.payloads
+        self.taken.extend(bytes(len(found.payloads)))
+        self._places = None
+
+    def drop(self, count: int) -> list[tuple[int, int, bytes]]:
+        """Forget the first ones.
+
+        Returns:
+            Position, raw id and payload of those of them that were not matched.
+        """
+        left: list[tuple[int, int, bytes]] = []
+        number = self.taken.find(0, 0, count)
+        while number >= 0:
+            position = self.first + number
+            left.append((position, next(self.stretches(position, 1))[1], self.payloads[number]))
+            number = self.taken.find(0, number + 1, count)
+        del self.payloads[:count], self.taken[:count]
+        self.first += count
+        over = bisect_right(self.begins, self.first) - 1
+        if over > 0:
+            del self.begins[:over], self.raw_ids[:over]
+        self._places = None
+        return left
+
+    def stretches(self, position: int, length: int) -> Iterator[tuple[int, int, int]]:
+        """Of some records the stretches of rising raw ids: position, raw id of the first, and length."""
+        place, behind = bisect_right(self.begins, position) - 1, position + length
+        while position < behind:
+            end = self.begins[place + 1] if place + 1 < len(self.begins) else behind
+            length = min(end, behind) - position
+            yield position, self.raw_ids[place] + position - self.begins[place], length
+            position, place = position + length, place + 1
+
+    def find(self, payload: bytes, number: int) -> int:
+        """The number of a record that is not matched, by preference soon behind `number`; -1 without one."""
+        try:
+            found = self.payloads.index(payload, number, number + NEAR)
+        except ValueError:
+            if self._places is None:
+                self._places = dict(zip(self.payloads, range(len(self.payloads)), strict=True))
+            found = self._places.get(payload, -1)
+        return -1 if found >= 0 and self.taken[found] else found
+
+
+class Matching:
+    """Goes through a document and its base side by side.
+
+    Raises:
+        Whatever reading the base does.
+    """
+
+    def __init__(self, stored: Iterator[DocumentRecords]) -> None:
+        self._stored = stored
+        self.window = Window()
+        self.reached = 0
+        """The position in the base behind the last match."""
+        self._found = 0
+        """The same of what was only looked for: a batch may be, before the one before it is taken."""
+
+    def unknown(self, payloads: Sequence[bytes]) -> list[int]:
+        """The places of those of the next payloads that are not found in the base, as far as one looks."""
+        found: list[int] = []
+        place = 0
+        for match in self._matches(payloads, taking=False):
+            found += range(place, match.place)
+            place = match.place + match.length
+        found += range(place, len(payloads))
+        return found
+
+    def take(self, payloads: Sequence[bytes]) -> list[Match]:
+        """The matches of the next payloads, in their order. A record of the base is matched once."""
+        return list(self._matches(payloads, taking=True))
+
+    def _matches(self, payloads: Sequence[bytes], *, taking: bool) -> Iterator[Match]:
+        start = self.reached if taking else max(self.reached, self._found)
+        self.read_up_to(start + WINDOW // 2 + len(payloads))
+        window = self.window
+        place, number, size = 0, start - window.first, FIRST_COMPARED
+        while place < len(payloads):
+            same = bytes(map(eq, payloads[place : place + size], window.payloads[number : number + size]))
+            done = 0
+            for begin, length in self._runs(same, number):
+                done = begin + length
+                if taking:
+                    window.taken[number + begin : number + done] = b"\1" * length
+                    self.reached = window.first + number + done
+                else:
+                    self._found = window.first + number + done
+                yield Match(place + begin, window.first + number + begin, length)
+            place, number = place + done, number + done
+            if done and len(same) - done <= NEAR:
+                size = min(2 * size, MOST_COMPARED)  # where the last ones are, is seen with those behind them
+            elif (elsewhere := window.find(payloads[place], number)) >= 0:
+                number, size = elsewhere, FIRST_COMPARED
+            else:
+                place, size = place + 1, FIRST_COMPARED
+
+    def _runs(self, same: bytes, number: int) -> Iterator[tuple[int, int]]:
+        """The runs of what is the same and not matched yet, as far as only few differ between them."""
+        done = 0
+        while (begin := same.find(1, done, done + NEAR + 1)) >= 0 and (
+            length := self._length(same, begin, number)
+        ):
+            yield begin, length
+            done = begin + length
+
+    def _length(self, same: bytes, begin: int, number: int) -> int:
+        end = same.find(0, begin)
+        length = (end if end >= 0 else len(same)) - begin
+        taken = self.window.taken.find(1, number + begin, number + begin + length)
+        return length if taken < 0 else taken - number - begin
+
+    def read_up_to(self, position: int) -> None:
+        """Read the base up to a position, if it reaches so far."""
+        while self.window.behind < position and (more := next(self._stored, None)):
+            self.window.add(more)
+
+    def forget(self, before: int) -> list[tuple[int, int, bytes]]:
+        """What lies before a position of the base is not looked for any more.
+
+        Returns:
+            Position, raw id and payload of what was not matched there.
+        """
+        count = min(before, self.window.behind) - self.window.first
+        return self.window.drop(count) if count > 0 else []
+
+    def rest(self) -> Iterator[list[tuple[int, int, bytes]]]:
+        """All that was not matched, once the document has no more records."""
+        yield self.forget(self.window.behind)
+        while more := next(self._stored, None):
+            self.window.add(more)
+            yield self.forget(self.window.behind)

@@ -1,0 +1,93 @@
+"""The keys of the records of a base: which of them stand several times, and which records have some of them.
+
+All records that are a base's count that were validated, also those that it repeats itself. What follows from
+it for a document that is compared with the base is decided in `components.repeats`.
+"""
+
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import LiteralString
+
+from kasparro_pipeline.warehouse import planning
+from kasparro_pipeline.warehouse.ledger import Connection
+from kasparro_pipeline.warehouse.repeated import Base, of_documents
+from kasparro_pipeline.warehouse.tables import SCHEMA
+
+_AT_ONCE = 10_000
+
+# Arrays are unpacked in the list of columns: as a function beside the table they would be kept a second time
+_RECORDS: LiteralString = f"""
+with repeated as materialized (select {of_documents("%(document_id)s")} as ids),
+records as (
+    select raw_id, source_id from (
+        select unnest(raw_id) as raw_id, unnest(document_id) as document_id, unnest(source_id) as source_id
+        from {SCHEMA}.validated_batch where source = %(source)s and partition_key = %(partition_key)s
+    ) own where document_id = %(document_id)s
+    union all
+    select raw_id, source_id from (
+        select ids, unnest(b.raw_id) as raw_id, unnest(b.source_id) as source_id
+        from repeated join {SCHEMA}.validated_batch b on b.source = %(source)s and not isempty(ids)
+            and ids && int8range(b.first_raw_id, b.last_raw_id, '[]')
+    ) beside where ids @> raw_id
+)"""
+_SHARED = f"""{_RECORDS}
+select min(raw_id), max(raw_id), case when count(*) > 2 then source_id end from records
+group by source_id having count(*) > 1"""
+_OF_KEYS = f"""{_RECORDS}
+select raw_id, source_id from records where source_id in (select unnest(%(keys)s::text[]))"""
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Records that share a key: of each key the raw ids, which rise as the positions of the records do."""
+
+    _raw_ids: "array[int]" = field(default_factory=lambda: array("q"))
+    _ends: "array[int]" = field(default_factory=lambda: array("q"))
+
+    def add(self, raw_ids: Sequence[int]) -> None:
+        """Add the records of one key."""
+        self._raw_ids.extend(raw_ids)
+        self._ends.append(len(self._raw_ids))
+
+    def __iter__(self) -> "Iterator[array[int]]":
+        begin = 0
+        for end in self._ends:
+            yield self._raw_ids[begin:end]
+            begin = end
+
+
+def groups(connection: Connection, base: Base) -> Groups:
+    """The records whose key stands in several records of the base."""
+    found = Groups()
+    many: list[str] = []
+    with connection.transaction(), connection.cursor(name="groups", binary=True) as cursor:
+        planning.group_keys(connection)
+        cursor.itersize = _AT_ONCE
+        for first, last, key in cursor.execute(_SHARED, _facts(base)):
+            if key is None:
+                found.add((first, last))
+            else:
+                many.append(key)
+    by_key: dict[str, list[int]] = {}
+    for start in range(0, len(many), _AT_ONCE):
+        for raw_id, key in _of_keys(connection, base, many[start : start + _AT_ONCE]):
+            by_key.setdefault(key, []).append(raw_id)
+    for raw_ids in by_key.values():
+        found.add(sorted(raw_ids))
+    return found
+
+
+def with_keys(connection: Connection, base: Base, keys: Sequence[str]) -> list[int]:
+    """The raw ids of the base's records that have one of the keys."""
+    return [raw_id for raw_id, _ in _of_keys(connection, base, keys)]
+
+
+def _of_keys(connection: Connection, base: Base, keys: Sequence[str]) -> list[tuple[int, str]]:
+    with connection.transaction():
+        planning.compare_files(connection)
+        return connection.execute(_OF_KEYS, {**_facts(base), "keys": list(keys)}, binary=True).fetchall()
+
+
+def _facts(base: Base) -> Mapping[str, object]:
+    return {"source": base.source, "partition_key": base.partition_key, "document_id": base.document_id}
