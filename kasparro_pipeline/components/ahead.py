@@ -4,6 +4,7 @@ What the items are, is not known here.
 """
 
 import sys
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,8 +31,10 @@ def nothing() -> None:
     """Nothing waits."""
 
 
-def ahead(items: Iterator[Item], stop: Callable[[], None] = nothing) -> Generator[Item]:
+def ahead(items: Iterator[Item], stop: Callable[[], None] = nothing, *, most: int = 1) -> Generator[Item]:
     """The items, each made while the one before it is in use. The first one is made in the caller's thread.
+
+    At most so many are made before they are asked for.
 
     The thread that makes the others may use nothing that the caller uses meanwhile, such as its connection.
     An error while one is made is raised in its place, behind the items before it. If the caller gives up
@@ -41,12 +44,14 @@ def ahead(items: Iterator[Item], stop: Callable[[], None] = nothing) -> Generato
     if first is _END:
         return
     with _soon(), ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
-        following = thread.submit(next, items, _END)
+        following = deque(thread.submit(next, items, _END) for _ in range(most))
         try:
             yield first  # type: ignore[misc]  # not the end
-            while (item := following.result()) is not _END:
-                following = thread.submit(next, items, _END)
+            while (item := following.popleft().result()) is not _END:
+                following.append(thread.submit(next, items, _END))
                 yield item  # type: ignore[misc]  # not the end
         except BaseException:
+            for one in following:
+                one.cancel()
             stop()  # the thread is waited for
             raise

@@ -4,7 +4,6 @@ What repeats what is told in `repeats`.
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,10 +18,11 @@ from kasparro_pipeline.extract import csv_lines
 from kasparro_pipeline.extract.documents import Batch, payloads_of
 from kasparro_pipeline.warehouse import base_keys, document_reader, repeated
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
-from kasparro_pipeline.warehouse.repeated import Base
 
 ENOUGH = 0.5
 """Share of a document's first batch that has to repeat the base; with less, little is gained."""
+READ_AHEAD = 3
+"""Ten thousand records of the base each, that are read while the document is cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +49,20 @@ class Comparison:
         with ExitStack() as stack:
             reader = stack.enter_context(self.another())
             read = document_reader.read(reader, base.document_id, of_lines=of_lines)
-            stored = ahead(stack.enter_context(closing(read)))
+            stored = ahead(stack.enter_context(closing(read)), most=READ_AHEAD)
             matching = Matching(stack.enter_context(closing(stored)))
             unknown = matching.unknown(payloads_of(first.records))
             if len(unknown) > len(first.records) * (1 - ENOUGH):
                 stack.close()
                 yield None
             else:
-                yield Repeats(base, matching, self.keys, stack.enter_context(self._asked(base)))
-
-    @contextmanager
-    def _asked(self, base: Base) -> Iterator[Asked]:
-        """What is asked about the base: which records share a key is found out while others are compared."""
-        with self.another() as connection, ThreadPoolExecutor(1, thread_name_prefix="asked") as thread:
-            groups = thread.submit(base_keys.groups, connection, base)
-            yield Asked(
-                groups.result,
-                partial(base_keys.with_keys, connection, base),
-                partial(document_reader.payloads, connection),
-            )
+                connection = stack.enter_context(self.another())
+                asked = Asked(
+                    partial(base_keys.groups, connection, base),
+                    partial(base_keys.with_keys, connection, base),
+                    partial(document_reader.payloads, connection),
+                )
+                yield Repeats(base, matching, self.keys, asked)
 
 
 def comparison_of(

@@ -50,11 +50,10 @@ def parts_of(
                 yield Part(batch, profile.as_json())
                 continue
             repeats.look(batch.records)
-            if batch.complete:
-                repeats.finish()
-                yield Part(batch, repeats.profile().as_json(), repeats.settle())
-            elif repeats.is_full:
-                yield Part(batch, None, repeats.settle())
+            if batch.complete or repeats.is_full:
+                repetition = repeats.settle(whole=batch.complete)
+                told = repeats.profile().as_json() if batch.complete else None
+                yield Part(batch, told, repetition)
 
 
 def _profile_of(connection: Connection, partial: PartialDocument, document: Document) -> Profile:

@@ -8,7 +8,7 @@ Rejected records are taken anew, so that each document tells its own. What is ke
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from kasparro_pipeline.components.matching import WINDOW, Matching
@@ -26,6 +26,8 @@ MOST_BYTES = 16 * 1024 * 1024
 """Bytes of records to be taken anew that wait until it is decided about those around them."""
 MOST_STRETCHES = 100_000
 """Stretches of repeated records that wait."""
+MOST_TOUCHED = 100_000
+"""Keys of records that came or are gone for which the base is asked; above that, for all that share a key."""
 
 
 class _Stretch(NamedTuple):
@@ -44,7 +46,7 @@ class _Stretch(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What the warehouse is asked about the base: first of all for the groups, which are waited for."""
+    """What the warehouse is asked about the base."""
 
     groups: Callable[[], Groups]
     """The records that share a key."""
@@ -77,6 +79,10 @@ class Repeats:
         self._bytes = 0
         self._unexplained: set[str] = set()
         """Keys of news, without those whose record in the base is gone."""
+        self._touched: set[str] | None = set()
+        """Keys of all that came or is gone; None if these do not tell what is taken anew."""
+        self._highest = 0
+        """The position in the base behind the last of all matched records."""
         self._contested: set[int] = set()
         """Raw ids of records of the base with the key of news."""
         self._profile = Profile.of([(0, base.profile)])
@@ -98,12 +104,16 @@ class Repeats:
         for match in self._matching.take(payloads):
             news += [RawRecord(first + n, payloads[n], None) for n in range(place, match.place)]
             place = match.place + match.length
+            if match.position < self._highest:
+                self._touched = None  # records changed their order
+            self._highest = max(self._highest, match.position + match.length)
             self._keep(first, match.place, match.position, match.length, payloads, lines)
         news += [RawRecord(first + n, payloads[n], None) for n in range(place, len(payloads))]
         self._news += news
         self._bytes += sum(len(record.payload) for record in news)
         came = self._observe(self._came, [(record.position, record.payload) for record in news])
         self._unexplained.update(came)
+        self._touch(came)
         self._forget(self._matching.forget(self._matching.reached - WINDOW // 2))
 
     @property
@@ -111,9 +121,17 @@ class Repeats:
         """Whether so much waits that it has to be decided about."""
         return self._bytes >= MOST_BYTES or len(self._stretches) >= MOST_STRETCHES
 
-    def settle(self) -> Repetition:
-        """Which of the records looked at are taken anew, and which of the base the others repeat."""
-        self._forget(self._matching.forget(self._matching.reached))
+    def settle(self, *, whole: bool) -> Repetition:
+        """Which of the records looked at are taken anew, and which of the base the others repeat.
+
+        `whole`: these are the last ones of the document.
+        """
+        if whole:
+            for left in self._matching.rest():
+                self._forget(left)
+        else:
+            self._touched = None
+            self._forget(self._matching.forget(self._matching.reached))
         broken = self._broken()
         kept: list[_Stretch] = []
         anew: list[tuple[int, int]] = []
@@ -145,13 +163,8 @@ class Repeats:
             ),
         )
 
-    def finish(self) -> None:
-        """The document has no more records: what was not found in it is gone."""
-        for left in self._matching.rest():
-            self._forget(left)
-
     def profile(self) -> Profile:
-        """The profile of the document, once it is finished."""
+        """The profile of the document, once all of it is settled."""
         return changed(self._profile, self._gone, self._came, self._moved)
 
     def _keep(
@@ -200,25 +213,37 @@ class Repeats:
             number = raw_id - firsts[place] if place >= 0 else 0
             return by_id[place].position + number if place >= 0 and number < by_id[place].length else -1
 
-        groups = self._asked.groups()
+        if self._touched is not None:
+            # of any other key all records are matched, in their order, and there is no other one
+            broken = set(self._asked.with_keys(sorted(self._touched))) if self._touched else set()
+            return sorted(raw_id for raw_id in broken if position(raw_id) >= 0)
         if self._unexplained:
             self._contested.update(self._asked.with_keys(sorted(self._unexplained)))
         broken = set(self._contested)
-        for group in groups:
+        for group in self._asked.groups():
             places = [position(raw_id) for raw_id in group]
             if min(places) < 0 or places != sorted(places) or not broken.isdisjoint(group):
                 broken.update(group)
         return sorted(raw_id for raw_id in broken if position(raw_id) >= 0)
 
+    def _touch(self, keys: Collection[str]) -> None:
+        if self._touched is not None:
+            self._touched.update(keys)
+            if len(self._touched) > MOST_TOUCHED:
+                self._touched = None
+
     def _forget(self, left: Sequence[tuple[int, int, bytes]]) -> None:
         """Records of the base are gone: none of the document was one of them."""
         keys = self._observe(self._gone, [(position, payload) for position, _, payload in left])
         rejected = self.base.rejected
+        gone: list[str] = []
         for (_, raw_id, _), key in zip(left, keys, strict=True):
             place = bisect_left(rejected, raw_id)
             # what was rejected had no say in what is served of its key
             if place == len(rejected) or rejected[place] != raw_id:
-                self._unexplained.discard(key)
+                gone.append(key)
+        self._unexplained.difference_update(gone)
+        self._touch(gone)
 
     def _observe(self, profile: Profile, found: Sequence[tuple[int, bytes]]) -> Sequence[str]:
         """Count records in, by position and payload; and the key of each."""
