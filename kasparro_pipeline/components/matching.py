@@ -5,6 +5,7 @@ around a difference. What a record that was not found means is told in `repeats`
 """
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import eq
@@ -118,12 +119,16 @@ class Matching:
         """The position in the base behind the last match."""
         self._found = 0
         """The same of what was only looked for: a batch may be, before the one before it is taken."""
+        self._looked_for: deque[tuple[Sequence[bytes], list[Match]]] = deque()
+        """Batches that are not taken yet, with their matches."""
 
     def unknown(self, payloads: Sequence[bytes]) -> list[int]:
         """The places of those of the next payloads that are not found in the base, as far as one looks."""
+        matches = list(self._matches(payloads, taking=False))
+        self._looked_for.append((payloads, matches))
         found: list[int] = []
         place = 0
-        for match in self._matches(payloads, taking=False):
+        for match in matches:
             found += range(place, match.place)
             place = match.place + match.length
         found += range(place, len(payloads))
@@ -131,7 +136,26 @@ class Matching:
 
     def take(self, payloads: Sequence[bytes]) -> list[Match]:
         """The matches of the next payloads, in their order. A record of the base is matched once."""
+        while self._looked_for:
+            looked_for, matches = self._looked_for.popleft()
+            if looked_for is payloads and self._taken(matches):
+                return matches
         return list(self._matches(payloads, taking=True))
+
+    def _taken(self, matches: Sequence[Match]) -> bool:
+        """Take matches that were looked for, if nothing of them is taken: of equal records one is enough."""
+        taken, first = self.window.taken, self.window.first
+        for number, match in enumerate(matches):
+            begin = match.position - first
+            if begin < 0 or taken.find(1, begin, begin + match.length) >= 0:
+                for other in matches[:number]:
+                    begin = other.position - first
+                    taken[begin : begin + other.length] = bytes(other.length)
+                return False
+            taken[begin : begin + match.length] = b"\1" * match.length
+        if matches:
+            self.reached = matches[-1].position + matches[-1].length
+        return True
 
     def _matches(self, payloads: Sequence[bytes], *, taking: bool) -> Iterator[Match]:
         start = self.reached if taking else max(self.reached, self._found)
