@@ -248,6 +248,80 @@ def test_p3_of_a_key_that_stands_twice_the_last_row_counts_also_if_only_one_of_t
     assert pipeline.value("select sum(repeated) from kasparro.etl_run") > 100
 
 
+@pytest.mark.parametrize(
+    ("change", "newest", "repeated_rows"),
+    [
+        ("none", "second", 42),
+        ("the last is gone", "first", 40),
+        ("the first is gone", "second", 40),
+        ("the last comes first", "first", 40),
+        ("another one before them", "second", 40),
+        ("another one behind them", "third", 40),
+    ],
+)
+@pytest.mark.parametrize("waits", [1, 1000])
+def test_p3_rows_of_a_key_are_repeated_all_together_in_their_order_or_not_at_all(
+    change: str,
+    newest: str,
+    repeated_rows: int,
+    waits: int,
+    csv: Callable[..., Pipeline],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(repeats, "MOST_STRETCHES", waits)
+    pipeline, rows = csv(), plain(40)
+    one, two, three = ([90, name, 1, "x"] for name in ("first", "second", "third"))
+    deliver(pipeline, folder, lines_of([*rows[:5], one, *rows[5:35], two, *rows[35:]]), "a.csv")
+    placed = {
+        "none": ([], one, two, []),
+        "the last is gone": ([], one, None, []),
+        "the first is gone": ([], None, two, []),
+        "the last comes first": ([], two, one, []),
+        "another one before them": ([three], one, two, []),
+        "another one behind them": ([], one, two, [three]),
+    }[change]
+    before, early, late, behind = placed
+    middle = [*rows[:5], early, *rows[5:35], late, *rows[35:]]
+    present = [row for row in middle if row is not None]
+    run = deliver(pipeline, folder, lines_of([*before, *present, *behind]), "b.csv")
+    assert titles(pipeline)["90"][0] == newest
+    # what waits is decided about early: then a row whose others are not seen yet is taken anew
+    assert run.counts("repeated") == (repeated_rows if waits > 1 else 40,)
+
+
+@pytest.mark.parametrize("waits", [1, 1000])
+def test_p3_a_rejected_row_that_is_corrected_counts_for_its_key_where_it_stands(
+    waits: int, csv: Callable[..., Pipeline], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repeats, "MOST_STRETCHES", waits)
+    pipeline, rows = csv(), plain(40)
+    spoiled, corrected, other = ([90, name, 1, "x"] for name in ("", "corrected", "other"))
+    deliver(pipeline, folder, lines_of([*rows[:5], spoiled, *rows[5:35], other, *rows[35:]]), "a.csv")
+    run = deliver(pipeline, folder, lines_of([*rows[:5], corrected, *rows[5:35], other, *rows[35:]]), "b.csv")
+    assert run.counts("rejected") == (0,)
+    assert titles(pipeline)["90"][0] == "other"
+
+
+def test_rows_that_were_taken_anew_are_validated_in_full_batches_the_same_ones_each_time(
+    csv: Callable[..., Pipeline], folder: Path
+) -> None:
+    pipeline, rows = csv(), plain(60)
+    deliver(pipeline, folder, lines_of(rows), "a.csv")
+    for number in range(0, 60, 5):
+        rows[number][:2] = [7, f"{number} of one key"]
+    deliver(pipeline, folder, lines_of(rows), "b.csv")
+    batches = (
+        "select records, superseded, raw_id, superseded_by from kasparro.validated_batch"
+        " where partition_key = 'b.csv' order by first_raw_id"
+    )
+    found = pipeline.rows(batches)
+    assert [(row["records"], row["superseded"]) for row in found] == [(10, 9), (3, 2)]
+    assert pipeline.run("it", "b.csv", layers="validated unified").success
+    assert pipeline.rows(batches) == found
+    assert titles(pipeline)["7"][0] == "55 of one key"
+
+
 def test_p3_a_file_is_compared_with_what_came_last_of_the_source_not_of_its_name(
     csv: Callable[..., Pipeline], folder: Path
 ) -> None:
