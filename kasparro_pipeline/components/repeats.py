@@ -9,6 +9,7 @@ Rejected records are taken anew, so that each document tells its own. What is ke
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from kasparro_pipeline.components.matching import WINDOW, Matching
@@ -43,6 +44,16 @@ class _Stretch(NamedTuple):
         """Those of them from one to before another, by number."""
         lines = None if self.lines is None else self.lines[start:stop]
         return _Stretch(self.position + start, self.raw_id + start, stop - start, lines)
+
+    def without(self, raw_ids: Sequence[int]) -> tuple[list["_Stretch"], list[int]]:
+        """What is left of it without some raw ids, which rise; and which of them it has, by number."""
+        low = bisect_left(raw_ids, self.raw_id)
+        high = bisect_left(raw_ids, self.raw_id + self.length, lo=low)
+        if low == high:
+            return [self], []
+        numbers = [raw_id - self.raw_id for raw_id in raw_ids[low:high]]
+        between = pairwise([-1, *numbers, self.length])
+        return [self.part(before + 1, after) for before, after in between if before + 1 < after], numbers
 
 
 class Asked(NamedTuple):
@@ -136,16 +147,9 @@ class Repeats:
         kept: list[_Stretch] = []
         anew: list[tuple[int, int]] = []
         for stretch in self._stretches:
-            begin = 0
-            low = bisect_left(broken, stretch.raw_id)
-            for raw_id in broken[low : bisect_left(broken, stretch.raw_id + stretch.length, lo=low)]:
-                number = raw_id - stretch.raw_id
-                anew.append((raw_id, stretch.position + number))
-                if number > begin:
-                    kept.append(stretch.part(begin, number))
-                begin = number + 1
-            if begin < stretch.length:
-                kept.append(stretch.part(begin, stretch.length) if begin else stretch)
+            parts, numbers = stretch.without(broken)
+            kept += parts
+            anew += [(stretch.raw_id + number, stretch.position + number) for number in numbers]
         anew.sort()
         payloads = self._asked.payloads([raw_id for raw_id, _ in anew]) if anew else ()
         own = [RawRecord(at, payload, None) for (_, at), payload in zip(anew, payloads, strict=True)]
@@ -180,21 +184,14 @@ class Repeats:
         low = bisect_left(self._shown, position)
         for shown in self._shown[low : bisect_left(self._shown, position + length, lo=low)]:
             self._moved[shown] = first + place + shown - position
-        rejected = self.base.rejected
         for start, raw_id, count in self._matching.window.stretches(position, length):
             at = place + start - position
-            whole = _Stretch(first + at, raw_id, count, None if lines is None else lines[at : at + count])
-            begin = 0
-            low = bisect_left(rejected, raw_id)
-            for one in rejected[low : bisect_left(rejected, raw_id + count, lo=low)]:
-                number = one - raw_id
-                self._again.append(RawRecord(first + at + number, payloads[at + number], None))
-                self._bytes += len(payloads[at + number])
-                if number > begin:
-                    self._stretches.append(whole.part(begin, number))
-                begin = number + 1
-            if begin < count:
-                self._stretches.append(whole.part(begin, count) if begin else whole)
+            same = None if lines is None else lines[at : at + count]
+            parts, numbers = _Stretch(first + at, raw_id, count, same).without(self.base.rejected)
+            self._stretches += parts
+            again = [RawRecord(first + at + number, payloads[at + number], None) for number in numbers]
+            self._again += again
+            self._bytes += sum(len(record.payload) for record in again)
 
     def _lines(self, found: Sequence[RawRecord]) -> Sequence[int] | None:
         """Lines of each record in its file; None if each is one."""
