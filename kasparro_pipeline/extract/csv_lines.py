@@ -134,8 +134,8 @@ class Lines:
 
     def many(self, most: int) -> Sequence[bytes]:
         """The next lines; none of them counts as taken yet."""
-        if not self.are_ahead:
-            self._ahead, self._at = self._cutter.cut(BATCH_BYTES), 0
+        if len(self._ahead) - self._at < most:
+            self._ahead, self._at = [*self._ahead[self._at :], *self._cutter.cut(BATCH_BYTES)], 0
         lines = self._ahead[self._at : self._at + most]
         self._at += len(lines)
         return lines
