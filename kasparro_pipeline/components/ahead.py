@@ -34,11 +34,9 @@ def nothing() -> None:
 def ahead(items: Iterator[Item], stop: Callable[[], None] = nothing, *, most: int = 1) -> Generator[Item]:
     """The items, each made while the one before it is in use. The first one is made in the caller's thread.
 
-    At most so many are made before they are asked for.
-
-    The thread that makes the others may use nothing that the caller uses meanwhile, such as its connection.
-    An error while one is made is raised in its place, behind the items before it. If the caller gives up
-    before the end, `stop` ends what that thread waits for.
+    `most`: how many are made, at most, before they are asked for. The thread that makes them may use nothing
+    that the caller uses meanwhile, such as its connection. An error while one is made is raised in its place,
+    behind the items before it. If the caller gives up before the end, `stop` ends what that thread waits for.
     """
     first = next(items, _END)
     if first is _END:

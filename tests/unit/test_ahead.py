@@ -3,7 +3,7 @@
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 
 import pytest
 from hypothesis import given
@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from kasparro_pipeline.components.ahead import ahead
 
 
-@given(st.lists(st.integers()), st.booleans())
-def test_items_come_in_order_and_an_error_behind_those_before_it(items: list[int], fails: bool) -> None:
+@given(st.lists(st.integers()), st.booleans(), st.integers(1, 4))
+def test_items_come_in_order_and_an_error_behind_those_before_it(
+    items: list[int], fails: bool, most: int
+) -> None:
     def made() -> Iterator[int]:
         yield from items
         if fails:
@@ -21,7 +23,7 @@ def test_items_come_in_order_and_an_error_behind_those_before_it(items: list[int
 
     found = []
     with pytest.raises(LookupError) if fails else nullcontext():
-        for item in ahead(made()):
+        for item in ahead(made(), most=most):
             found.append(item)  # noqa: PERF402 - what came before an error counts
     assert found == items
 
@@ -73,3 +75,21 @@ def test_who_gives_up_ends_what_the_next_one_waits_for() -> None:
     with pytest.raises(LookupError):
         found.throw(LookupError())
     assert given_up.is_set()
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_no_more_are_made_than_may_wait(most: int) -> None:
+    made: list[int] = []
+    as_many_as_may = threading.Event()
+
+    def numbers() -> Iterator[int]:
+        for number in range(9):
+            made.append(number)
+            if number == most:
+                as_many_as_may.set()
+            yield number
+
+    with closing(ahead(numbers(), most=most)) as items:
+        next(items)
+        assert as_many_as_may.wait(10)
+    assert made == list(range(most + 1))
