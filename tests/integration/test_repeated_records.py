@@ -303,6 +303,29 @@ def test_p3_a_rejected_row_that_is_corrected_counts_for_its_key_where_it_stands(
     assert titles(pipeline)["90"][0] == "other"
 
 
+@pytest.mark.parametrize("waits", [1, 1000])
+def test_rows_whose_key_no_table_could_hold_come_and_go_like_others(
+    waits: int, csv: Callable[..., Pipeline], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repeats, "MOST_STRETCHES", waits)
+    strange = [
+        *(b"a\x00b,name,1,x\n", b"\xff,name,1,x\n", b" ,name,1,x\n", b",name,1,x\n", b"1,2\n"),
+        b"z" * 600 + b",name,1,x\n",
+    ]
+    pipeline, lines = csv(), [line.encode() for line in lines_of(plain(60))]
+    deliver(pipeline, folder, lines_of(plain(60)), "a.csv")
+    for number, line in enumerate(strange):
+        lines.insert(3 + 8 * number, line)
+    for name, rejected in (("b.csv", 6), ("c.csv", 3)):
+        (folder / name).write_bytes(HEADER.encode() + b"".join(lines))
+        os.utime(folder / name, (time.time() - 60, time.time() - 60))
+        pipeline.add_files("it", name)
+        run = pipeline.run("it", name)
+        assert run.success, run.failure
+        assert run.counts("extracted", "repeated", "rejected") == (rejected, 60, rejected)
+        lines = [line for line in lines if line not in strange[:3]]
+
+
 def test_rows_that_were_taken_anew_are_validated_in_full_batches_the_same_ones_each_time(
     csv: Callable[..., Pipeline], folder: Path
 ) -> None:
