@@ -60,7 +60,7 @@ class Comparison:
                 asked = Asked(
                     partial(base_keys.groups, connection, base),
                     partial(base_keys.with_keys, connection, base),
-                    partial(document_reader.payloads, connection),
+                    partial(document_reader.payloads, connection, of_lines=of_lines),
                 )
                 yield Repeats(base, matching, self.keys, asked)
 

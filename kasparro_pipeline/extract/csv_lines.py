@@ -161,7 +161,10 @@ class Lines:
 
     def put_back(self, lines: Sequence[bytes]) -> None:
         """Let the lines that were read last be read again."""
-        self._ahead, self._at = [*lines, *self._ahead[self._at :]], 0
+        if len(lines) <= self._at:
+            self._at -= len(lines)  # they are there still: a copy for each bad row would cost its square
+        else:
+            self._ahead, self._at = [*lines, *self._ahead[self._at :]], 0
 
     @property
     def are_ahead(self) -> bool:

@@ -66,13 +66,13 @@ def read(connection: Connection, document_id: int, *, of_lines: bool = False) ->
             yield rows.records_of(some)
 
 
-def payloads(connection: Connection, raw_ids: Sequence[int]) -> Iterator[bytes]:
-    """Some raw records, in the order of their ids, which rise.
+def payloads(connection: Connection, raw_ids: Sequence[int], *, of_lines: bool = False) -> Iterator[bytes]:
+    """Some raw records, in the order of their ids, which rise. `of_lines` as in `read`.
 
     Raises:
         RawRecordMissingError: one of them is not in raw any more.
     """
-    rows = _Rows(connection, of_lines=False)
+    rows = _Rows(connection, of_lines)
     for start in range(0, len(raw_ids), ALONE_AT_ONCE):
         stretches = [(raw_id, 1) for raw_id in raw_ids[start : start + ALONE_AT_ONCE]]
         yield from rows.records_of(stretches).payloads

@@ -5,17 +5,16 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kasparro_pipeline.extract import csv_rows
+from kasparro_pipeline.extract import csv_lines, csv_rows
 from kasparro_pipeline.extract.csv_lines import Lines
 from kasparro_pipeline.extract.documents import RawRecord, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import pytest
 
 LAYOUT = {"format": "csv", "delimiter": ",", "quote": '"', "encoding": "utf-8", "columns": ["a", "b", "c"]}
 cells = st.text(st.sampled_from('xyé", \n'), max_size=4)
@@ -51,6 +50,25 @@ def test_a_file_has_the_same_records_whatever_of_it_came_before(
     mixed = "".join(line for pair in zip(later, [*earlier, *later], strict=False) for line in pair)
     for body in ("".join(later), mixed, "".join(earlier)):
         assert read(body, came) == read(body, None)
+
+
+@given(rows=lines, size=st.integers(1, 12))
+def test_a_file_has_the_same_records_wherever_its_reading_pauses(*, rows: list[str], size: int) -> None:
+    body = "".join(rows)
+    whole = read(body, None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_lines, "READ_AT_ONCE", size)
+        patch.setattr(csv_lines, "BATCH_BYTES", size)
+        assert [record.payload for record in read(body, None)] == [record.payload for record in whole]
+
+
+def test_a_bad_row_leaves_the_lines_behind_it_where_they_are() -> None:
+    source = Lines(io.BytesIO(b'"x"y,1,2\n' + b"1,2,3\n" * 1000), b"", "utf-8")
+    next(source)
+    waiting = source._ahead
+    assert source.take_first() == b'"x"y,1,2\n'
+    assert source._ahead is waiting  # a copy for each of many bad rows takes minutes
+    assert len(source.many(2000)) == 1000
 
 
 def test_what_came_before_is_no_row_inside_of_quotes() -> None:
