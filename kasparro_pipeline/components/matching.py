@@ -65,17 +65,16 @@ class Window:
         self.taken.extend(bytes(len(found.payloads)))
         self._places = None
 
-    def drop(self, count: int) -> list[tuple[int, int, bytes]]:
+    def drop(self, count: int) -> list[tuple[int, bytes]]:
         """Forget the first ones.
 
         Returns:
-            Position, raw id and payload of those of them that were not matched.
+            Position and payload of those of them that were not matched.
         """
-        left: list[tuple[int, int, bytes]] = []
+        left: list[tuple[int, bytes]] = []
         number = self.taken.find(0, 0, count)
         while number >= 0:
-            position = self.first + number
-            left.append((position, next(self.stretches(position, 1))[1], self.payloads[number]))
+            left.append((self.first + number, self.payloads[number]))
             number = self.taken.find(0, number + 1, count)
         del self.payloads[:count], self.taken[:count]
         self.first += count
@@ -201,16 +200,16 @@ class Matching:
         while self.window.behind < position and (more := next(self._stored, None)):
             self.window.add(more)
 
-    def forget(self, before: int) -> list[tuple[int, int, bytes]]:
+    def forget(self, before: int) -> list[tuple[int, bytes]]:
         """What lies before a position of the base is not looked for any more.
 
         Returns:
-            Position, raw id and payload of what was not matched there.
+            Position and payload of what was not matched there.
         """
         count = min(before, self.window.behind) - self.window.first
         return self.window.drop(count) if count > 0 else []
 
-    def rest(self) -> Iterator[list[tuple[int, int, bytes]]]:
+    def rest(self) -> Iterator[list[tuple[int, bytes]]]:
         """All that was not matched, once the document has no more records."""
         yield self.forget(self.window.behind)
         while more := next(self._stored, None):

@@ -3,7 +3,7 @@
 What repeats is a no-op for the whole chain, as a document is whose bytes have not changed: its raw records
 are there, have their outcomes, and are merged. So of each key either all records repeat those that the base
 has of it, in their order, or all are taken anew: then they compete among themselves, as in any document.
-Rejected records are taken anew, so that each document tells its own. What is kept of it is in
+A rejected record that repeats stays in quarantine where it came first. What is kept of it is in
 `warehouse.repeated`; which bytes are the same is told by `matching`.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from kasparro_pipeline.components.matching import WINDOW, Matching
+from kasparro_pipeline.components.matching import WINDOW, Match, Matching
 from kasparro_pipeline.contract.keys import Keys
 from kasparro_pipeline.contract.profile import Profile
 from kasparro_pipeline.contract.profile_change import changed, positions
@@ -83,8 +83,6 @@ class Repeats:
         self._matching = matching
         self._news: list[RawRecord] = []
         """Records that the base has not."""
-        self._again: list[RawRecord] = []
-        """Records that were rejected in the base."""
         self._stretches: list[_Stretch] = []
         """Records that the base has."""
         self._bytes = 0
@@ -118,7 +116,7 @@ class Repeats:
             if match.position < self._highest:
                 self._touched = None  # records changed their order
             self._highest = max(self._highest, match.position + match.length)
-            self._keep(first, match.place, match.position, match.length, payloads, lines)
+            self._keep(first, match, lines)
         news += [RawRecord(first + n, payloads[n], None) for n in range(place, len(payloads))]
         self._news += news
         self._bytes += sum(len(record.payload) for record in news)
@@ -153,8 +151,8 @@ class Repeats:
         anew.sort()
         payloads = self._asked.payloads([raw_id for raw_id, _ in anew]) if anew else ()
         own = [RawRecord(at, payload, None) for (_, at), payload in zip(anew, payloads, strict=True)]
-        own = sorted([*self._news, *self._again, *own], key=lambda record: record.position)
-        self._news, self._again, self._stretches, self._bytes = [], [], [], 0
+        own = sorted([*self._news, *own], key=lambda record: record.position)
+        self._news, self._stretches, self._bytes = [], [], 0
         self._unexplained.clear()
         return Repetition(
             self.base,
@@ -171,27 +169,16 @@ class Repeats:
         """The profile of the document, once all of it is settled."""
         return changed(self._profile, self._gone, self._came, self._moved)
 
-    def _keep(
-        self,
-        first: int,
-        place: int,
-        position: int,
-        length: int,
-        payloads: Sequence[bytes],
-        lines: Sequence[int] | None,
-    ) -> None:
-        """Let matched records wait: those that were rejected to be taken anew, the others to be repeated."""
+    def _keep(self, first: int, match: Match, lines: Sequence[int] | None) -> None:
+        """Let matched records wait to be repeated; `first` is the position of their batch."""
+        place, position, length = match
         low = bisect_left(self._shown, position)
         for shown in self._shown[low : bisect_left(self._shown, position + length, lo=low)]:
             self._moved[shown] = first + place + shown - position
         for start, raw_id, count in self._matching.window.stretches(position, length):
             at = place + start - position
             same = None if lines is None else lines[at : at + count]
-            parts, numbers = _Stretch(first + at, raw_id, count, same).without(self.base.rejected)
-            self._stretches += parts
-            again = [RawRecord(first + at + number, payloads[at + number], None) for number in numbers]
-            self._again += again
-            self._bytes += sum(len(record.payload) for record in again)
+            self._stretches.append(_Stretch(first + at, raw_id, count, same))
 
     def _lines(self, found: Sequence[RawRecord]) -> Sequence[int] | None:
         """Lines of each record in its file; None if each is one."""
@@ -229,16 +216,9 @@ class Repeats:
             if len(self._touched) > MOST_TOUCHED:
                 self._touched = None
 
-    def _forget(self, left: Sequence[tuple[int, int, bytes]]) -> None:
+    def _forget(self, left: Sequence[tuple[int, bytes]]) -> None:
         """Records of the base are gone: none of the document was one of them."""
-        keys = self._observe(self._gone, [(position, payload) for position, _, payload in left])
-        rejected = self.base.rejected
-        gone: list[str] = []
-        for (_, raw_id, _), key in zip(left, keys, strict=True):
-            place = bisect_left(rejected, raw_id)
-            # what was rejected had no say in what is served of its key
-            if place == len(rejected) or rejected[place] != raw_id:
-                gone.append(key)
+        gone = self._observe(self._gone, left)
         self._unexplained.difference_update(gone)
         self._touch(gone)
 

@@ -1,7 +1,7 @@
 """The keys of the records of a base: which of them stand several times, and which records have some of them.
 
-All records that are a base's count that were validated, also those that it repeats itself. What follows from
-it for a document that is compared with the base is decided in `components.repeats`.
+All records that are a base's count whose key could be read, also those that it repeats itself. What follows
+from it for a document that is compared with the base is decided in `components.repeats`.
 """
 
 from array import array
@@ -11,7 +11,7 @@ from typing import LiteralString
 
 from kasparro_pipeline.warehouse import planning
 from kasparro_pipeline.warehouse.ledger import Connection
-from kasparro_pipeline.warehouse.repeated import Base, of_documents
+from kasparro_pipeline.warehouse.repeated import REJECTED, Base, of_documents
 from kasparro_pipeline.warehouse.tables import SCHEMA
 
 _AT_ONCE = 10_000
@@ -30,12 +30,17 @@ records as (
         from repeated join {SCHEMA}.validated_batch b on b.source = %(source)s and not isempty(ids)
             and ids && int8range(b.first_raw_id, b.last_raw_id, '[]')
     ) beside where ids @> raw_id
+    union all
+    select raw_id, source_id from {SCHEMA}.rejected_record
+    where document_id = %(document_id)s and source_id is not null
+    union all
+    select raw_id, source_id from {REJECTED} x where source_id is not null
 )"""
 _SHARED = f"""{_RECORDS}
 select min(raw_id), max(raw_id), case when count(*) > 2 then source_id end from records
 group by source_id having count(*) > 1"""
 _OF_KEYS = f"""{_RECORDS}
-select raw_id, source_id from records where source_id in (select unnest(%(keys)s::text[]))"""
+select raw_id, source_id from records where source_id = any (%(keys)s::text[])"""
 
 
 @dataclass(frozen=True, slots=True)

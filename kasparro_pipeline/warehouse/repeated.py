@@ -63,8 +63,6 @@ class Base:
     loaded_at: datetime
     layout: Mapping[str, Any]
     profile: Mapping[str, Any]
-    rejected: Sequence[int]
-    """Raw ids of its own records that were rejected, in rising order."""
 
 
 def of_documents(documents: LiteralString) -> LiteralString:
@@ -74,6 +72,11 @@ def of_documents(documents: LiteralString) -> LiteralString:
     from {SCHEMA}.repeated_batch r cross join lateral unnest(r.raw_ids, r.lengths) s (raw_id, length)
     where r.document_id in ({documents})), '{{}}')"""
 
+
+REJECTED: LiteralString = f"""(
+    select x.* from repeated join {SCHEMA}.document d on d.source = %(source)s and not isempty(ids)
+    join {SCHEMA}.rejected_record x on x.document_id = d.id where ids @> x.raw_id)"""
+"""SQL of the rejected records of the source among those that documents repeat, `repeated (ids)`."""
 
 # Another run that stored records behind it: then it is not what came last. One that is at work may yet
 _OVERTAKEN: LiteralString = f"""exists (
@@ -87,13 +90,12 @@ select bool_and(raw_through <= validated_through and validated_through <= unifie
 from {SCHEMA}.checkpoint where source = %(source)s and partition_key <> ''"""
 # What it repeats itself may lie in partitions that still have the outcomes of an earlier contract
 _OF_ANOTHER_CONTRACT: LiteralString = f"""
+with repeated as materialized (select {of_documents("%(document_id)s")} as ids)
 select exists (
-    select from {SCHEMA}.validated_batch b,
-        (select range_agg(int8range(s.raw_id, s.raw_id + s.length)) as ids
-            from {SCHEMA}.repeated_batch r cross join lateral unnest(r.raw_ids, r.lengths) s (raw_id, length)
-            where r.document_id = %(document_id)s) repeated
+    select from {SCHEMA}.validated_batch b, repeated
     where b.source = %(source)s and b.contract_version <> %(contract_version)s
-        and repeated.ids && int8range(b.first_raw_id, b.last_raw_id, '[]'))"""
+        and repeated.ids && int8range(b.first_raw_id, b.last_raw_id, '[]'))
+or exists (select from {REJECTED} x where x.contract_version <> %(contract_version)s)"""
 
 
 def base_of(connection: Connection, hold: Hold, contract_digest: bytes, byte_count: int) -> Base | None:
@@ -132,11 +134,7 @@ def base_of(connection: Connection, hold: Hold, contract_digest: bytes, byte_cou
         return None
     if _is(connection, f"select {_OVERTAKEN}", facts):
         return None
-    rejected = connection.execute(
-        f"select raw_id from {SCHEMA}.rejected_record where document_id = %s order by raw_id", (document_id,)
-    ).fetchall()
-    own_rejected = [row[0] for row in rejected]
-    return Base(hold.source, partition_key, document_id, run_id, loaded_at, layout, profile, own_rejected)
+    return Base(hold.source, partition_key, document_id, run_id, loaded_at, layout, profile)
 
 
 def require_base(connection: Connection, hold: Hold, base: Base) -> None:

@@ -316,13 +316,13 @@ def test_rows_whose_key_no_table_could_hold_come_and_go_like_others(
     deliver(pipeline, folder, lines_of(plain(60)), "a.csv")
     for number, line in enumerate(strange):
         lines.insert(3 + 8 * number, line)
-    for name, rejected in (("b.csv", 6), ("c.csv", 3)):
+    for name, fresh, again in (("b.csv", 6, 60), ("c.csv", 0, 63)):
         (folder / name).write_bytes(HEADER.encode() + b"".join(lines))
         os.utime(folder / name, (time.time() - 60, time.time() - 60))
         pipeline.add_files("it", name)
         run = pipeline.run("it", name)
         assert run.success, run.failure
-        assert run.counts("extracted", "repeated", "rejected") == (rejected, 60, rejected)
+        assert run.counts("extracted", "repeated", "rejected") == (fresh, again, fresh)
         lines = [line for line in lines if line not in strange[:3]]
 
 
@@ -367,6 +367,21 @@ def test_a_file_with_little_of_the_one_before_it_or_a_small_one_is_stored_as_a_w
     others = [[100 + n, f"name {n}", 1, "delta"] for n in range(number - 5)]
     run = deliver(pipeline, folder, lines_of([*plain(5), *others]), "b.csv")
     assert run.counts("extracted", "repeated") == (number, 0)
+
+
+def test_nothing_is_repeated_of_a_file_that_repeats_rows_which_an_earlier_contract_rejected(
+    csv: Callable[..., Pipeline], folder: Path
+) -> None:
+    pipeline, rows, bad = csv(), plain(80), [90, "", 1, "x"]
+    deliver(pipeline, folder, lines_of([*rows[:40], bad]), "a.csv")
+    deliver(pipeline, folder, lines_of([*rows[20:60], bad]), "b.csv")
+    run = deliver(pipeline, folder, lines_of([*rows[40:80], bad]), "c.csv")
+    assert run.counts("extracted", "repeated") == (20, 21)  # of a.csv the rejected row alone
+    lenient = csv(fields={**FIELDS, "title": {"path": "name"}})
+    for name in ("b.csv", "c.csv"):
+        assert lenient.run("it", name, layers="validated unified").success
+    run = deliver(lenient, folder, lines_of([*rows[40:80], bad]), "d.csv")
+    assert run.counts("extracted", "repeated", "rejected") == (41, 0, 0)
 
 
 @pytest.mark.parametrize("change", ["contract", "layout", "document", "unmerged"])
@@ -437,8 +452,52 @@ def test_a_rejected_row_is_told_with_its_line_among_rows_that_came_before(
     assert run.counts("extracted", "rejected") == (4, 4)
     # of all rows of the file, not of those that were taken anew
     assert run.check("rejected_share").metadata["rejected_share"].value == pytest.approx(4 / 60)
-    again = deliver(pipeline, folder, lines, "c.csv")
-    assert again.counts("extracted", "repeated", "rejected") == (4, 56, 4)
+
+
+def test_p5_rejected_rows_that_come_again_stay_where_they_are_and_count_for_the_file(
+    csv: Callable[..., Pipeline], folder: Path
+) -> None:
+    pipeline = csv(max_rejected_share=0.03)
+    lines = lines_of(plain(60))
+    lines[20], lines[44] = "77,,0,bad\n", "78,,0,bad\n"
+    deliver(pipeline, folder, lines, "a.csv")
+    before = pipeline.rows("select * from kasparro.rejected_record order by raw_id")
+    for name, number in (("b.csv", 10), ("c.csv", 30)):
+        lines[number] = f"{number},another,1,same\n"
+        run = deliver(pipeline, folder, lines, name)
+        assert run.counts("extracted", "repeated", "rejected") == (1, 59, 0)
+        assert pipeline.rows("select * from kasparro.rejected_record order by raw_id") == before
+        told = run.check("rejected_share")
+        assert not told.passed
+        assert (told.metadata["rejected"].value, told.metadata["rejected_before"].value) == (2, 2)
+    lines[44] = "44,corrected,1,same\n"
+    told = deliver(pipeline, folder, lines, "d.csv").check("rejected_share")
+    assert told.passed
+    assert (told.metadata["rejected"].value, told.metadata["rejected_before"].value) == (1, 1)
+
+
+@pytest.mark.parametrize("waits", [1, 1000])
+def test_p3_a_rejected_row_is_taken_anew_with_the_others_of_its_key_and_counts_where_it_stands_if_it_passes(
+    waits: int, csv: Callable[..., Pipeline], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repeats, "MOST_STRETCHES", waits)
+    pipeline, rows = csv(), plain(40)
+    spoiled, early, other = [90, "", 1, "the last"], [90, "early", 1, "x"], [90, "other", 1, "x"]
+    deliver(pipeline, folder, lines_of([*rows[:5], early, *rows[5:35], spoiled, *rows[35:]]), "a.csv")
+    again = [*rows[:5], early, *rows[5:35], spoiled, *rows[35:], [91, "", 1, "x"]]
+    taken = deliver(pipeline, folder, lines_of(again), "b.csv").counts("extracted", "rejected")
+    # what waits is decided about early: then a row whose others are not seen yet is taken anew
+    assert taken == ((1, 1) if waits > 1 else (3, 2))
+    again[5] = other
+    assert deliver(pipeline, folder, lines_of(again), "c.csv").counts("extracted", "rejected") == (2, 1)
+    assert titles(pipeline)["90"][0] == "other"
+
+    lenient = csv(fields={**FIELDS, "title": {"path": "name"}})
+    job = lenient.definitions.resolve_job_def("replay_rejected_it")
+    assert job.execute_in_process(instance=lenient.instance).success
+
+    assert lenient.unified("it")["90"]["attributes"]["note"] == "the last"
+    assert "91" in lenient.unified("it")
 
 
 def test_the_statistics_of_a_partition_are_over_what_it_repeats_too(

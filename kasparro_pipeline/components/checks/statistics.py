@@ -59,7 +59,7 @@ def _volume(source: Source, look: Look) -> dg.AssetCheckResult:
 
 
 def rejected_share(source: Source) -> Check:
-    """How large a part of a partition's records is rejected, against the source's threshold."""
+    """How large a part of a partition's newest documents is rejected, against the source's threshold."""
     return check(
         source,
         "validated",
@@ -70,16 +70,22 @@ def rejected_share(source: Source) -> Check:
 
 
 def _rejected(source: Source, look: Look) -> dg.AssetCheckResult:
-    found = look.accounting
-    records = found.raw + found.repeated
-    share = found.rejected / records if records else 0.0
+    where = look.connection, source.name, look.partition_key
+    records, _ = measurements.volume(*where)
+    rejected, again = measurements.rejections(*where)
+    share = rejected / records if records else 0.0
     limit = source.common.max_rejected_share
     return dg.AssetCheckResult(
         passed=share <= limit,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{found.rejected:,} of {records:,} records ({share:.2%}) are rejected, "
-        f"allowed are {limit:.2%}",
-        metadata={"rejected": found.rejected, "rejected_share": share, "max_rejected_share": limit},
+        description=f"{rejected:,} of {records:,} records ({share:.2%}) are rejected, allowed are {limit:.2%}"
+        + (f"; {again:,} of them came in an earlier document, and are in its quarantine" if again else ""),
+        metadata={
+            "rejected": rejected,
+            "rejected_before": again,
+            "rejected_share": share,
+            "max_rejected_share": limit,
+        },
     )
 
 
