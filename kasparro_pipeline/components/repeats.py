@@ -8,16 +8,16 @@ A rejected record that repeats stays in quarantine where it came first. What is 
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from kasparro_pipeline.components.differing import Differing
 from kasparro_pipeline.components.matching import WINDOW, Match, Matching
 from kasparro_pipeline.contract.keys import Keys
 from kasparro_pipeline.contract.profile import Profile
 from kasparro_pipeline.contract.profile_change import changed, positions
-from kasparro_pipeline.contract.table import Table
-from kasparro_pipeline.extract import csv_lines, records
+from kasparro_pipeline.extract import csv_lines
 from kasparro_pipeline.extract.documents import RawRecord, Rows, payloads_of
 from kasparro_pipeline.warehouse.base_keys import Groups
 from kasparro_pipeline.warehouse.raw import Repetition
@@ -78,7 +78,6 @@ class Repeats:
 
     def __init__(self, base: Base, matching: Matching, keys: Keys, asked: Asked) -> None:
         self.base = base
-        self._keys = keys
         self._asked = asked
         self._matching = matching
         self._news: list[RawRecord] = []
@@ -95,7 +94,7 @@ class Repeats:
         self._contested: set[int] = set()
         """Raw ids of records of the base with the key of news."""
         self._profile = Profile.of([(0, base.profile)])
-        self._gone, self._came = Profile(text_only=True), Profile(text_only=True)
+        self._came, self._gone = Differing(keys, base.layout), Differing(keys, base.layout)
         self._shown = sorted(positions(self._profile))
         self._moved: dict[int, int] = {}
 
@@ -120,10 +119,10 @@ class Repeats:
         news += [RawRecord(first + n, payloads[n], None) for n in range(place, len(payloads))]
         self._news += news
         self._bytes += sum(len(record.payload) for record in news)
-        came = self._observe(self._came, [(record.position, record.payload) for record in news])
-        self._unexplained.update(came)
-        self._touch(came)
-        self._forget(self._matching.forget(self._matching.reached - WINDOW // 2))
+        self._came.add((record.position, record.payload) for record in news)
+        self._gone.add(self._matching.forget(self._matching.reached - WINDOW // 2))
+        if self._came.are_many or self._gone.are_many:
+            self._take_keys()
 
     @property
     def is_full(self) -> bool:
@@ -137,10 +136,13 @@ class Repeats:
         """
         if whole:
             for left in self._matching.rest():
-                self._forget(left)
+                self._gone.add(left)
+                if self._gone.are_many:
+                    self._take_keys()
         else:
             self._touched = None
-            self._forget(self._matching.forget(self._matching.reached))
+            self._gone.add(self._matching.forget(self._matching.reached))
+        self._take_keys()
         broken = self._broken()
         kept: list[_Stretch] = []
         anew: list[tuple[int, int]] = []
@@ -167,7 +169,7 @@ class Repeats:
 
     def profile(self) -> Profile:
         """The profile of the document, once all of it is settled."""
-        return changed(self._profile, self._gone, self._came, self._moved)
+        return changed(self._profile, self._gone.profile, self._came.profile, self._moved)
 
     def _keep(self, first: int, match: Match, lines: Sequence[int] | None) -> None:
         """Let matched records wait to be repeated; `first` is the position of their batch."""
@@ -210,29 +212,15 @@ class Repeats:
                 broken.update(group)
         return sorted(raw_id for raw_id in broken if position(raw_id) >= 0)
 
-    def _touch(self, keys: Collection[str]) -> None:
+    def _take_keys(self) -> None:
+        """Keep the keys of what came and of what is gone, as far as something follows from them."""
+        came, gone = self._came.keys(), self._gone.keys()
+        self._unexplained.update(came)
+        self._unexplained.difference_update(gone)
         if self._touched is not None:
-            self._touched.update(keys)
+            self._touched.update(came, gone)
             if len(self._touched) > MOST_TOUCHED:
                 self._touched = None
-
-    def _forget(self, left: Sequence[tuple[int, bytes]]) -> None:
-        """Records of the base are gone: none of the document was one of them."""
-        gone = self._observe(self._gone, left)
-        self._unexplained.difference_update(gone)
-        self._touch(gone)
-
-    def _observe(self, profile: Profile, found: Sequence[tuple[int, bytes]]) -> Sequence[str]:
-        """Count records in, by position and payload; and the key of each."""
-        if not found:
-            return ()
-        values, _ = records.read_many([payload for _, payload in found], self.base.layout)
-        at = [position for position, _ in found]
-        if isinstance(values, Table):
-            profile.observe_table(values, at)
-        else:
-            profile.observe(values, at)
-        return self._keys.of(values)
 
 
 def _first_position(found: Sequence[RawRecord]) -> int:

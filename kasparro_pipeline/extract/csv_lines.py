@@ -15,10 +15,11 @@ from kasparro_pipeline.extract.decompression import Stream
 from kasparro_pipeline.extract.errors import PermanentUpstreamError
 
 BATCH_BYTES = 3 * 1024 * 1024
-"""Bytes that are read at once, up to the end of a line."""
+"""Bytes of lines that are read ahead, at least, where many are asked for."""
 MAX_LINE = 256 * 1024 * 1024
 """Bytes of one line: PostgreSQL could not keep many more, and memory has to hold them."""
-READ_AT_ONCE = 1 << 16
+READ_AT_ONCE = 1 << 18
+"""Bytes that are read and cut at once: so few stay in the processor's cache."""
 KEPT = "kasparro.kept"
 """How bytes are decoded that the encoding does not have: each to a lone surrogate, which text never holds."""
 UNDECODABLE = re.compile("[\udc00-\udcff]")
@@ -189,34 +190,41 @@ class _Cutter:
 
     def __init__(self, file: Stream, mark: bytes) -> None:
         self._file = file
-        self._rest = b""
+        self._begun: list[bytes] = []
+        """The parts of a line whose end was not read yet."""
         self.digest = hashlib.sha256(mark)
         """Of the mark and what was read."""
 
     def cut(self, size: int) -> Sequence[bytes]:
         """The next lines, some `size` bytes of them and one at least; none at the end."""
-        text, end = self._rest, 0
-        while end == 0:
-            text, is_last = self._read_on(text, size)
-            if is_last:
-                end = len(text)
-                break
-            end = 1 + (text.rfind(b"\n") if b"\n" in text else text.rfind(b"\r", 0, -1))  # LF may follow CR
-            _require_short(len(text) - end)
-            size = min(2 * size, MAX_LINE + READ_AT_ONCE)
-        self._rest = text[end:]
-        whole = text[:end]
-        # what is quicker knows LF alone
-        return whole.splitlines(keepends=True) if b"\r" in whole else io.BytesIO(whole).readlines()
-
-    def _read_on(self, text: bytes, size: int) -> tuple[bytes, bool]:
-        """So many bytes more behind the text, and whether these are the last ones."""
-        parts, missing = [text], size
-        while missing and (more := self._file.read(missing)):
+        lines: list[bytes] = []
+        while size > 0 or not lines:
+            more = self._file.read(READ_AT_ONCE)
+            if not more:
+                return lines + self._end()
             self.digest.update(more)
-            parts.append(more)
-            missing -= len(more)
-        return b"".join(parts), missing > 0
+            lines += self._ended_by(more)
+            size -= len(more)
+        return lines
+
+    def _ended_by(self, more: bytes) -> list[bytes]:
+        """The lines that end in what was read."""
+        # what is quicker knows LF alone
+        lines = more.splitlines(keepends=True) if b"\r" in more else io.BytesIO(more).readlines()
+        begins = [] if lines[-1].endswith(b"\n") else [lines.pop()]
+        if self._begun and self._begun[-1].endswith(b"\r") and not more.startswith(b"\n"):
+            lines = self._end() + lines  # it was a CR without LF
+        elif self._begun and lines:
+            lines[0] = b"".join([*self._begun, lines[0]])
+            self._begun = []
+        self._begun += begins
+        _require_short(sum(map(len, self._begun)))
+        return lines
+
+    def _end(self) -> list[bytes]:
+        """The line that was begun, as it is."""
+        line, self._begun = b"".join(self._begun), []
+        return [line] if line else []
 
 
 class _DecodingCutter(io.RawIOBase):

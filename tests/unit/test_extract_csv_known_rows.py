@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,17 @@ def test_a_file_has_the_same_records_wherever_its_reading_pauses(*, rows: list[s
         patch.setattr(csv_lines, "READ_AT_ONCE", size)
         patch.setattr(csv_lines, "BATCH_BYTES", size)
         assert [record.payload for record in read(body, None)] == [record.payload for record in whole]
+
+
+@given(body=st.text("a\r\n", max_size=30), size=st.integers(1, 6))
+def test_lines_end_at_lf_cr_or_both_wherever_reading_pauses(*, body: str, size: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_lines, "READ_AT_ONCE", size)
+        patch.setattr(csv_lines, "BATCH_BYTES", size)
+        source = Lines(io.BytesIO(body.encode()), b"", "utf-8")
+        found = [line for _ in range(31) for line in source.many(1)]
+    assert found == body.encode().splitlines(keepends=True)
+    assert source.sha256() == hashlib.sha256(body.encode()).digest()
 
 
 def test_a_bad_row_leaves_the_lines_behind_it_where_they_are() -> None:
