@@ -52,6 +52,10 @@ def of_partition(connection: Connection, source: str, partition_key: str) -> Orp
                 cross join lateral {unpacked("b", "raw_id", "source_id", "superseded_by")}
                 where b.source = %(source)s and b.partition_key = %(key)s
             ),
+            refused as materialized (
+                select x.raw_id, x.source, x.source_id
+                from part join {SCHEMA}.rejected_record x on x.document_id = part.id
+            ),
             served as materialized (
                 select count(*) filter (where u.id is null) as absent,
                     array_agg(u.raw_id) filter (where u.raw_id > 0
@@ -69,14 +73,11 @@ def of_partition(connection: Connection, source: str, partition_key: str) -> Orp
             )
             select
                 (select count(*) from valid, stored where (stored.ids @> valid.raw_id) is not true),
-                (select count(*) from part
-                    join {SCHEMA}.rejected_record x on x.document_id = part.id cross join stored
-                    where (stored.ids @> x.raw_id) is not true),
+                (select count(*) from refused, stored where (stored.ids @> refused.raw_id) is not true),
                 (select absent from served),
                 (select count(distinct id) from served, unnest(others) id, elsewhere
                     where (elsewhere.ids @> id) is not true),
-                (select count(*) from part
-                    join {SCHEMA}.rejected_record x on x.document_id = part.id
+                (select count(*) from refused x
                     join {SCHEMA}.unified_record u on u.source = x.source and u.source_id = x.source_id
                     where u.raw_id = x.raw_id and u.deleted_at is null)
             """,
