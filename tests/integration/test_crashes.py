@@ -157,7 +157,7 @@ def test_a_file_whose_load_is_killed_goes_on_behind_what_was_stored(
     child.wait()
     stored = pipeline.value("select count(*) from kasparro.raw_record")
     assert 0 < stored < rows
-    assert stored % 20_000 == 0
+    assert stored % 20_000 == 1_000  # whole batches, of which the first is small
     assert pipeline.value("select loaded_at from kasparro.document") is None
 
     run = pipeline.run("it", "big.csv")

@@ -512,6 +512,6 @@ def test_fault_51_if_every_record_is_invalid_all_are_rejected_the_check_fails_an
     assert {rule for _, _, rule in fault.rejected()} == {"greater_than_equal"}
     assert run.ledger["status"] == "partial"
     assert not run.check("rejected_share").passed
-    assert "10 of 20 records" in str(run.check("rejected_share").description)
+    assert "10 of 10 records" in str(run.check("rejected_share").description)
     after = fault.pipeline.rows("select t.ctid::text, t.xmin::text, t.* from kasparro.unified_record t")
     assert after == before

@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from kasparro_pipeline.extract.csv_files import CsvExtraction
@@ -129,12 +129,21 @@ encodings = [
 @given(st.lists(letters, min_size=1, max_size=6), st.sampled_from(encodings))
 def test_what_is_found_out_is_the_text_or_an_error(load: Load, lines: list[str], encoding: str) -> None:
     rows = [line.encode(encoding, "ignore").decode(encoding).strip() or "x" for line in lines]
-    body = "id,text\n" + "".join(f'{n},"{row}"\n' for n, row in enumerate(rows))
+    body = ("id,text\n" + "".join(f'{n},"{row}"\n' for n, row in enumerate(rows))).encode(encoding)
+    assume(encoding.startswith("utf") or body.isascii() or not is_utf8(body))  # by chance: nobody can tell
     try:
-        batches = load(body.encode(encoding))
+        batches = load(body)
     except PermanentUpstreamError:
         return
     assert texts(batches) == rows
+
+
+def is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("mark", [codecs.BOM_UTF8, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE])
