@@ -42,7 +42,7 @@ measurement = Table(
 )
 
 
-NEWEST: LiteralString = f"""\
+_NEWEST: LiteralString = f"""\
 select distinct on (location) id, record_count, fetched_at from {SCHEMA}.document
 where source = %(source)s and partition_key = %(key)s and loaded_at is not null order by location, id desc"""
 """What came last of each file or page: a delivery that another one has replaced does not count."""
@@ -60,7 +60,7 @@ class Earlier:
 def volume(connection: Connection, source: str, partition_key: str) -> tuple[int, datetime | None]:
     """How many records a partition has in raw, in the newest document of each location, and since when."""
     row = connection.execute(
-        f"select coalesce(sum(record_count), 0), min(fetched_at) from ({NEWEST}) newest",
+        f"select coalesce(sum(record_count), 0), min(fetched_at) from ({_NEWEST}) newest",
         {"source": source, "key": partition_key},
     ).fetchone()
     return (row[0], row[1]) if row else (0, None)
@@ -69,7 +69,7 @@ def volume(connection: Connection, source: str, partition_key: str) -> tuple[int
 def rejections(connection: Connection, source: str, partition_key: str) -> tuple[int, int]:
     """How many of the records that `volume` counts are rejected; and how many of these came before."""
     row = connection.execute(
-        f"with newest as materialized ({NEWEST}),"
+        f"with newest as materialized ({_NEWEST}),"
         f" repeated as materialized (select {repeated.of_documents('select id from newest')} as ids)"
         f" select (select count(*) from newest join {SCHEMA}.rejected_record x on x.document_id = newest.id),"
         f" (select count(*) from {repeated.REJECTED} x)",
@@ -114,7 +114,7 @@ def of_fields(
         " where b.number %% b.step = 0 and r.superseded_by is null"
         " and (r.document_id = any (array(select id from newest)) or (select ids from repeated) @> r.raw_id)"
     ).format(
-        newest=sql.SQL(NEWEST),
+        newest=sql.SQL(_NEWEST),
         validated=sql.Identifier(SCHEMA, "validated_batch"),
         repeated=sql.SQL(repeated.of_documents("select id from newest")),
         unpacked=sql.SQL(unpacked("b", "document_id", "raw_id", "superseded_by", *read)),
