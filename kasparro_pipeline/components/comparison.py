@@ -56,10 +56,10 @@ class Comparison:
                 stack.close()
                 yield None
             else:
-                connection = stack.enter_context(self.another())
+                connection, beside = (stack.enter_context(self.another()) for _ in range(2))
                 asked = Asked(
                     partial(base_keys.groups, connection, base),
-                    partial(base_keys.with_keys, connection, base),
+                    partial(base_keys.with_keys, (connection, beside), base),
                     partial(document_reader.payloads, connection, of_lines=of_lines),
                 )
                 yield Repeats(base, matching, self.keys, asked)
