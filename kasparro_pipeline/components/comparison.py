@@ -56,10 +56,10 @@ class Comparison:
                 stack.close()
                 yield None
             else:
-                connection, beside = (stack.enter_context(self.another()) for _ in range(2))
+                connection = stack.enter_context(self.another())
                 asked = Asked(
                     partial(base_keys.groups, connection, base),
-                    partial(base_keys.with_keys, (connection, beside), base),
+                    partial(base_keys.with_keys, connection, base),
                     partial(document_reader.payloads, connection, of_lines=of_lines),
                 )
                 yield Repeats(base, matching, self.keys, asked)

@@ -6,7 +6,6 @@ from it for a document that is compared with the base is decided in `components.
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import LiteralString
 
@@ -16,31 +15,26 @@ from kasparro_pipeline.warehouse.repeated import REJECTED, Base, of_documents
 from kasparro_pipeline.warehouse.tables import SCHEMA
 
 _AT_ONCE = 10_000
-SHARE = 10_000
-"""Raw ids, in a row, whose batches one connection looks through, before those of another one's."""
 
-# Batches are looked through in parts: PostgreSQL has a process for each connection, and sees no work to share
-_IS_OF_PART: LiteralString = "first_raw_id / %(share)s %% %(parts)s = %(part)s"
 # Arrays are unpacked in the list of columns: as a function beside the table they would be kept a second time
 _RECORDS: LiteralString = f"""
 with repeated as materialized (select {of_documents("%(document_id)s")} as ids),
 records as (
     select raw_id, source_id from (
         select unnest(raw_id) as raw_id, unnest(document_id) as document_id, unnest(source_id) as source_id
-        from {SCHEMA}.validated_batch
-        where source = %(source)s and partition_key = %(partition_key)s and {_IS_OF_PART}
+        from {SCHEMA}.validated_batch where source = %(source)s and partition_key = %(partition_key)s
     ) own where document_id = %(document_id)s
     union all
     select raw_id, source_id from (
         select ids, unnest(b.raw_id) as raw_id, unnest(b.source_id) as source_id
         from repeated join {SCHEMA}.validated_batch b on b.source = %(source)s and not isempty(ids)
-            and ids && int8range(b.first_raw_id, b.last_raw_id, '[]') and {_IS_OF_PART}
+            and ids && int8range(b.first_raw_id, b.last_raw_id, '[]')
     ) beside where ids @> raw_id
     union all
     select raw_id, source_id from {SCHEMA}.rejected_record
-    where document_id = %(document_id)s and source_id is not null and %(part)s = 0
+    where document_id = %(document_id)s and source_id is not null
     union all
-    select raw_id, source_id from {REJECTED} x where source_id is not null and %(part)s = 0
+    select raw_id, source_id from {REJECTED} x where source_id is not null
 )"""
 _SHARED = f"""{_RECORDS}
 select min(raw_id), max(raw_id), case when count(*) > 2 then source_id end from records
@@ -75,44 +69,30 @@ def groups(connection: Connection, base: Base) -> Groups:
     with connection.transaction(), connection.cursor(name="groups", binary=True) as cursor:
         planning.group_keys(connection)
         cursor.itersize = _AT_ONCE
-        for first, last, key in cursor.execute(_SHARED, {**_facts(base), "part": 0, "parts": 1}):
+        for first, last, key in cursor.execute(_SHARED, _facts(base)):
             if key is None:
                 found.add((first, last))
             else:
                 many.append(key)
     by_key: dict[str, list[int]] = {}
     for start in range(0, len(many), _AT_ONCE):
-        for raw_id, key in _of_keys(connection, base, many[start : start + _AT_ONCE], 0, 1):
+        for raw_id, key in _of_keys(connection, base, many[start : start + _AT_ONCE]):
             by_key.setdefault(key, []).append(raw_id)
     for raw_ids in by_key.values():
         found.add(sorted(raw_ids))
     return found
 
 
-def with_keys(connections: Sequence[Connection], base: Base, keys: Sequence[str]) -> list[int]:
-    """The raw ids of the base's records that have one of the keys; each connection looks for some."""
-    parts = len(connections)
-    with ThreadPoolExecutor(parts, thread_name_prefix="keys") as threads:
-        asked = [
-            threads.submit(_of_keys, connection, base, keys, part, parts)
-            for part, connection in enumerate(connections)
-        ]
-        return [raw_id for one in asked for raw_id, _ in one.result()]
+def with_keys(connection: Connection, base: Base, keys: Sequence[str]) -> list[int]:
+    """The raw ids of the base's records that have one of the keys."""
+    return [raw_id for raw_id, _ in _of_keys(connection, base, keys)]
 
 
-def _of_keys(
-    connection: Connection, base: Base, keys: Sequence[str], part: int, parts: int
-) -> list[tuple[int, str]]:
+def _of_keys(connection: Connection, base: Base, keys: Sequence[str]) -> list[tuple[int, str]]:
     with connection.transaction():
         planning.compare_files(connection)
-        facts = {**_facts(base), "keys": list(keys), "part": part, "parts": parts}
-        return connection.execute(_OF_KEYS, facts, binary=True).fetchall()
+        return connection.execute(_OF_KEYS, {**_facts(base), "keys": list(keys)}, binary=True).fetchall()
 
 
 def _facts(base: Base) -> Mapping[str, object]:
-    return {
-        "source": base.source,
-        "partition_key": base.partition_key,
-        "document_id": base.document_id,
-        "share": SHARE,
-    }
+    return {"source": base.source, "partition_key": base.partition_key, "document_id": base.document_id}

@@ -6,6 +6,9 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_expo
 
 from kasparro_pipeline.warehouse.settings import WarehouseSettings
 
+# Statements have thousands of ids or keys as one array. Planned for any array, as PostgreSQL may after the tenth
+# time, `= any` compares each record with each of them; planned for a given one, it looks into a table of hashes
+_PLANNED_FOR_WHAT_IS_GIVEN = "-c plan_cache_mode=force_custom_plan"
 WAREHOUSE_WAIT = 30
 """Seconds to go on trying while the server is starting or away."""
 
@@ -19,6 +22,8 @@ WAREHOUSE_WAIT = 30
 def connect(settings: WarehouseSettings) -> psycopg.Connection[TupleRow]:
     """Open a connection whose time zone is UTC and whose statements do not wait for locks for ever.
 
+    Each statement is planned for the values that it is given, however often it runs.
+
     Raises:
         WarehouseNotConfiguredError: no `DATABASE_URL` is set.
         psycopg.OperationalError: no connection within `WAREHOUSE_WAIT` seconds.
@@ -28,5 +33,5 @@ def connect(settings: WarehouseSettings) -> psycopg.Connection[TupleRow]:
         autocommit=True,  # each transaction is opened by name, so none is held by accident
         connect_timeout=settings.connect_timeout,
         application_name="kasparro",
-        options=f"-c timezone=UTC -c lock_timeout={settings.lock_timeout}s",
+        options=f"-c timezone=UTC -c lock_timeout={settings.lock_timeout}s {_PLANNED_FOR_WHAT_IS_GIVEN}",
     )

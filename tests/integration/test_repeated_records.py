@@ -15,7 +15,7 @@ from alembic import command
 from kasparro_pipeline.components import CsvSource, holding, matching, repeats, steps
 from kasparro_pipeline.contract.profile import Profile
 from kasparro_pipeline.extract import csv_rows, records
-from kasparro_pipeline.warehouse import base_keys, document_reader, migrate, raw, raw_batches, repeated
+from kasparro_pipeline.warehouse import document_reader, migrate, raw, raw_batches, repeated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -37,7 +37,6 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
         (matching, "WINDOW", 40),
         (csv_rows, "BATCH_ROWS", 13),
         (raw_batches, "MOST_RECORDS", 5),
-        (base_keys, "SHARE", 10),
         (document_reader, "AT_ONCE", 7),
         (document_reader, "KEPT_ROWS", 2),
         (steps, "BATCH_SIZE", 10),

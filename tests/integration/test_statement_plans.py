@@ -10,7 +10,10 @@ import pytest
 from psycopg.sql import Composable
 
 from kasparro_pipeline.components import CsvSource
-from kasparro_pipeline.warehouse import planning
+from kasparro_pipeline.warehouse import base_keys, planning
+from kasparro_pipeline.warehouse.connection import connect
+from kasparro_pipeline.warehouse.repeated import Base
+from kasparro_pipeline.warehouse.settings import WarehouseSettings
 from tests.integration.test_csv_sources import put, run
 from tests.integration.test_replay import replay
 
@@ -126,3 +129,24 @@ def test_a_snapshot_is_compared_with_the_one_before_it_by_hashes(
     deleted = [key for key, row in pipeline.unified("it").items() if row["deleted_at"] is not None]
     assert len(deleted) == FEW // 2
     assert max(comparisons.thrown_away.values()) < 10 * RECORDS
+
+
+def test_keys_are_looked_for_in_the_base_by_hashes_however_often_a_connection_was_asked(
+    pipeline_of: Callable[..., Pipeline], folder: Path, database_url: str
+) -> None:
+    pipeline = pipeline_of(
+        CsvSource, {"files": f"{folder}/*.csv", "kind": "thing", "key": "id", "fields": FIELDS}
+    )
+    put(folder, table(range(RECORDS), "a"))
+    assert run(pipeline).success
+    [document] = pipeline.rows("select id, run_id, loaded_at, layout, profile from kasparro.document")
+    base = Base("it", "a.csv", *document.values())
+    keys = [str(number) for number in range(0, RECORDS, 2)]
+    with connect(WarehouseSettings.model_validate({"DATABASE_URL": database_url})) as connection:
+        for _ in range(12):  # the driver prepares after 5, and PostgreSQL plans for any array after 5 more
+            assert len(base_keys.with_keys(connection, base, keys)) == len(keys)
+        [planned] = connection.execute(
+            "select generic_plans, custom_plans from pg_prepared_statements where statement like '%any%'"
+        ).fetchall()
+    assert planned[0] == 0
+    assert planned[1] > 5
