@@ -135,7 +135,8 @@ class Matching:
 
     def take(self, payloads: Sequence[bytes]) -> list[Match]:
         """The matches of the next payloads, in their order. A record of the base is matched once."""
-        while self._looked_for:
+        # others may be looked for already that come later; what was cut anew since is never asked for
+        while any(looked_for is payloads for looked_for, _ in self._looked_for):
             looked_for, matches = self._looked_for.popleft()
             if looked_for is payloads and self._taken(matches):
                 return matches

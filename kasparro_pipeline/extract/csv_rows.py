@@ -19,7 +19,8 @@ from kasparro_pipeline.extract.unreadable import UnreadableRecordError
 BATCH_ROWS = 20_000
 """Rows that are stored in one transaction, at most."""
 FIRST_ROWS = 1_000
-"""Rows of the first batch, at most: from it one tells whether the cells of the others are needed."""
+"""Rows of each of the first two batches, at most: from the first one tells whether the cells of the others are
+needed, and the second is cut by then."""
 MAX_FIELD = 16 * 1024 * 1024
 """Characters of one cell."""
 csv.field_size_limit(MAX_FIELD)  # of the process: for the file, and for a stored row that is read again
@@ -78,7 +79,7 @@ def _runs(
 ) -> Iterator[Sequence[RawRecord]]:
     """All records of the file, at most BATCH_ROWS at a time."""
     position = 0
-    while ahead := lines.many(BATCH_ROWS if position else min(FIRST_ROWS, BATCH_ROWS)):
+    while ahead := lines.many(BATCH_ROWS if position > FIRST_ROWS else min(FIRST_ROWS, BATCH_ROWS)):
         known = came_before()
         # one that came before as a row begins and ends outside of quotes: all are rows if the others are
         texts = lines.texts(ahead if known is None else [ahead[place] for place in known(ahead)])

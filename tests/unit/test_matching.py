@@ -123,6 +123,33 @@ def parts_of(length: int, sizes: Sequence[int]) -> Iterator[range]:
         start = end
 
 
+class Compared(bytes):
+    """A row that counts how often one of its kind is compared."""
+
+    times = 0
+
+    def __eq__(self, other: object) -> bool:
+        Compared.times += 1
+        return bytes.__eq__(self, other)  # type: ignore[no-any-return]  # two of bytes
+
+    __hash__ = bytes.__hash__
+
+
+def test_what_was_looked_for_is_not_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Compared, "times", 0)
+    base = [b"%d\n" % number for number in range(30)]
+    first, second, third = ([Compared(row) for row in base[n : n + 10]] for n in (0, 10, 20))
+    found = Matching(stored(base))
+    # the second is cut by when the first one shows that its base is worth a look
+    assert found.unknown(first) == []
+    found.take(first)
+    assert found.unknown(third) == []
+    assert sum(match.length for match in found.take(second)) == len(second)
+    Compared.times = 0
+    assert found.take(third)[0].position == 20
+    assert Compared.times == 0
+
+
 def test_a_row_that_moved_is_found_in_the_window_on_either_side() -> None:
     base = [b"%d\n" % number for number in range(60)]
     document = [*base[:10], base[22], *base[10:22], *base[23:40], base[5] + b"?", *base[40:]]
