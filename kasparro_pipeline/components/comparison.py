@@ -47,16 +47,15 @@ class Comparison:
             return
         of_lines = csv_lines.is_bytewise(base.layout["encoding"])
         with ExitStack() as stack:
-            reader = stack.enter_context(self.another())
-            read = document_reader.read(reader, base.document_id, of_lines=of_lines)
-            stored = ahead(stack.enter_context(closing(read)), most=READ_AHEAD)
-            matching = Matching(stack.enter_context(closing(stored)))
+            reader, connection = (stack.enter_context(self.another()) for _ in range(2))
+            fetching = stack.enter_context(closing(document_reader.fetch(reader, base.document_id)))
+            fetched = stack.enter_context(closing(ahead(fetching, most=READ_AHEAD)))
+            matching = Matching(some.cut(connection, of_lines=of_lines) for some in fetched)
             unknown = matching.unknown(payloads_of(first.records))
             if len(unknown) > len(first.records) * (1 - ENOUGH):
                 stack.close()
                 yield None
             else:
-                connection = stack.enter_context(self.another())
                 asked = Asked(
                     partial(base_keys.groups, connection, base),
                     partial(base_keys.with_keys, connection, base),

@@ -5,7 +5,7 @@ What a record says is not read. What a document itself brought is read for valid
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
@@ -32,13 +32,14 @@ select s.raw_id, s.length from (
     cross join lateral unnest(r.positions, r.raw_ids, r.lengths) as s (position, raw_id, length)
     where r.document_id = %(document)s
 ) s order by s.position"""
-_ROWS = f"""
-select b.first_id, b.records, b.payloads from (
-    select distinct b.first_id from unnest(%(raw_ids)s::bigint[], %(lengths)s::bigint[]) as s (raw_id, length)
-    join {SCHEMA}.raw_batch b on b.first_id < s.raw_id + s.length and b.first_id >= coalesce(
-        (select max(first_id) from {SCHEMA}.raw_batch where first_id <= s.raw_id), 0)
-    where b.first_id <> all (%(kept)s)
-) wanted join {SCHEMA}.raw_batch b using (first_id)"""
+ROWS = f"""
+select b.first_id, b.records, b.payloads from {SCHEMA}.raw_batch b where b.first_id = any (array(
+    select r.first_id from unnest(%(raw_ids)s::bigint[], %(lengths)s::bigint[]) as s (raw_id, length)
+    cross join lateral (
+        select first_id from {SCHEMA}.raw_batch
+        where first_id < s.raw_id + s.length
+            and first_id >= coalesce((select max(first_id) from {SCHEMA}.raw_batch where first_id <= s.raw_id), 0)
+    ) r where r.first_id <> all (%(kept)s)))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,33 +50,100 @@ class DocumentRecords:
     payloads: list[bytes]
 
 
-def read(connection: Connection, document_id: int, *, of_lines: bool = False) -> Generator[DocumentRecords]:
-    """The records of a document, in the order of their positions, which begin at 0.
+@dataclass(slots=True)
+class _Row:
+    """A row of `raw_batch`."""
 
-    `of_lines`: each record is a line that ends with a line break of one byte, or several of them.
+    records: int
+    payloads: bytes | list[bytes]
+    """Of all its records; or of each of them, when they were cut."""
 
-    Raises:
-        RawRecordMissingError: a record of it is not in raw any more.
-    """
-    rows = _Rows(connection, of_lines)
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The same, not cut yet: that may be done by another thread than the one that fetches."""
+
+    stretches: Sequence[_Stretch]
+    rows: Mapping[int, _Row]
+    """By the raw id of their first record."""
+
+    def cut(self, connection: Connection, *, of_lines: bool) -> DocumentRecords:
+        """Each record by itself.
+
+        `of_lines`: each is a line that ends with a line break of one byte, or several of them. If one is
+        several, `connection` is asked where each ends.
+
+        Raises:
+            RawRecordMissingError: one of them is not in raw any more.
+        """
+        firsts = sorted(self.rows)
+        found: list[bytes] = []
+        for raw_id, length in self.stretches:
+            behind = raw_id + length
+            while raw_id < behind:
+                place = bisect_right(firsts, raw_id) - 1
+                if place < 0 or firsts[place] + self.rows[firsts[place]].records <= raw_id:
+                    raise RawRecordMissingError(
+                        f"raw record {raw_id} is gone, though a document still has it"
+                    )
+                first = firsts[place]
+                some = self._records(connection, first, of_lines=of_lines)[raw_id - first : behind - first]
+                found += some
+                raw_id += len(some)  # noqa: PLW2901 - the rest of the stretch lies in the next row
+        return DocumentRecords(self.stretches, found)
+
+    def _records(self, connection: Connection, first: int, *, of_lines: bool) -> list[bytes]:
+        row = self.rows[first]
+        if isinstance(row.payloads, bytes):
+            # as many lines as records are a line each: to cut them takes a tenth of reading where each ends
+            lines: list[bytes] = row.payloads.splitlines(keepends=True) if of_lines else []
+            row.payloads = lines if len(lines) == row.records else _cut(connection, first, row.payloads)
+        return row.payloads
+
+
+def _cut(connection: Connection, first_id: int, payloads: bytes) -> list[bytes]:
+    row = connection.execute(
+        f"select ends from {SCHEMA}.raw_batch where first_id = %s", (first_id,), binary=True
+    ).fetchone()
+    assert row is not None  # noqa: S101 - it was there a moment ago, and raw rows stay
+    return [payloads[begin:end] for begin, end in pairwise([0, *row[0]])]
+
+
+def fetch(connection: Connection, document_id: int) -> Generator[Fetched]:
+    """The records of a document, in the order of their positions, which begin at 0; none is cut yet."""
+    kept: OrderedDict[int, _Row] = OrderedDict()
     # within one transaction: the stretches stay open while rows are fetched
     with connection.transaction(), connection.cursor(name="stretches") as cursor:
         cursor.itersize = AT_ONCE
         stretches = iter(cursor.execute(_STRETCHES, {"document": document_id}))
         while some := _some(stretches):
-            yield rows.records_of(some)
+            yield _fetched(connection, some, kept)
+            while len(kept) > KEPT_ROWS:
+                kept.popitem(last=False)
+
+
+def read(connection: Connection, document_id: int, *, of_lines: bool = False) -> Generator[DocumentRecords]:
+    """The records of a document, in the order of their positions; `of_lines` as for `Fetched.cut`.
+
+    Raises:
+        RawRecordMissingError: a record of it is not in raw any more.
+    """
+    for fetched in fetch(connection, document_id):
+        yield fetched.cut(connection, of_lines=of_lines)
 
 
 def payloads(connection: Connection, raw_ids: Sequence[int], *, of_lines: bool = False) -> Iterator[bytes]:
-    """Some raw records, in the order of their ids, which rise. `of_lines` as in `read`.
+    """Some raw records, in the order of their ids, which rise; `of_lines` as for `Fetched.cut`.
 
     Raises:
         RawRecordMissingError: one of them is not in raw any more.
     """
-    rows = _Rows(connection, of_lines)
+    kept: OrderedDict[int, _Row] = OrderedDict()
     for start in range(0, len(raw_ids), ALONE_AT_ONCE):
         stretches = [(raw_id, 1) for raw_id in raw_ids[start : start + ALONE_AT_ONCE]]
-        yield from rows.records_of(stretches).payloads
+        yield from _fetched(connection, stretches, kept).cut(connection, of_lines=of_lines).payloads
+        while len(kept) > KEPT_ROWS:
+            kept.popitem(last=False)
 
 
 def _some(stretches: Iterator[_Stretch]) -> Sequence[_Stretch]:
@@ -90,54 +158,16 @@ def _some(stretches: Iterator[_Stretch]) -> Sequence[_Stretch]:
     return found
 
 
-class _Rows:
-    """Rows of `raw_batch` by their first raw id."""
-
-    def __init__(self, connection: Connection, of_lines: bool) -> None:
-        self._connection = connection
-        self._of_lines = of_lines
-        self._kept: OrderedDict[int, list[bytes]] = OrderedDict()
-        """The records of each row."""
-
-    def records_of(self, stretches: Sequence[_Stretch]) -> DocumentRecords:
-        """The records of some stretches."""
-        self._fetch(stretches)
-        firsts = sorted(self._kept)
-        found: list[bytes] = []
-        for raw_id, length in stretches:
-            behind = raw_id + length
-            while raw_id < behind:
-                first, payloads = self._row_of(raw_id, firsts)
-                some = payloads[raw_id - first : behind - first]
-                found += some
-                raw_id += len(some)  # noqa: PLW2901 - the rest of the stretch lies in the next row
-        while len(self._kept) > KEPT_ROWS:
-            self._kept.popitem(last=False)
-        return DocumentRecords(stretches, found)
-
-    def _row_of(self, raw_id: int, firsts: Sequence[int]) -> tuple[int, list[bytes]]:
-        place = bisect_right(firsts, raw_id) - 1
-        if place < 0 or firsts[place] + len(self._kept[firsts[place]]) <= raw_id:
-            raise RawRecordMissingError(f"raw record {raw_id} is gone, though a document still has it")
-        return firsts[place], self._kept[firsts[place]]
-
-    def _fetch(self, stretches: Sequence[_Stretch]) -> None:
-        for first_id, count, payloads in self._connection.execute(
-            _ROWS,
-            {
-                "raw_ids": [raw_id for raw_id, _ in stretches],
-                "lengths": [length for _, length in stretches],
-                "kept": list(self._kept),
-            },
-            binary=True,
-        ).fetchall():
-            # as many lines as records are a line each: to cut them takes a tenth of reading where each ends
-            lines: list[bytes] = payloads.splitlines(keepends=True) if self._of_lines else []
-            self._kept[first_id] = lines if len(lines) == count else self._cut(first_id, payloads)
-
-    def _cut(self, first_id: int, payloads: bytes) -> list[bytes]:
-        row = self._connection.execute(
-            f"select ends from {SCHEMA}.raw_batch where first_id = %s", (first_id,), binary=True
-        ).fetchone()
-        assert row is not None  # noqa: S101 - it was there a moment ago, and raw rows stay
-        return [payloads[begin:end] for begin, end in pairwise([0, *row[0]])]
+def _fetched(connection: Connection, stretches: Sequence[_Stretch], kept: OrderedDict[int, _Row]) -> Fetched:
+    """The records of some stretches; rows that are not among those that were kept are fetched and kept."""
+    rows = connection.execute(
+        ROWS,
+        {
+            "raw_ids": [raw_id for raw_id, _ in stretches],
+            "lengths": [length for _, length in stretches],
+            "kept": list(kept),
+        },
+        binary=True,
+    ).fetchall()
+    kept.update((first_id, _Row(records, payloads)) for first_id, records, payloads in rows)
+    return Fetched(stretches, dict(kept))

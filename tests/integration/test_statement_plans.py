@@ -10,7 +10,7 @@ import pytest
 from psycopg.sql import Composable
 
 from kasparro_pipeline.components import CsvSource
-from kasparro_pipeline.warehouse import base_keys, planning
+from kasparro_pipeline.warehouse import base_keys, document_reader, planning
 from kasparro_pipeline.warehouse.connection import connect
 from kasparro_pipeline.warehouse.repeated import Base
 from kasparro_pipeline.warehouse.settings import WarehouseSettings
@@ -150,3 +150,20 @@ def test_keys_are_looked_for_in_the_base_by_hashes_however_often_a_connection_wa
         ).fetchall()
     assert planned[0] == 0
     assert planned[1] > 5
+
+
+def test_the_rows_of_a_base_are_fetched_by_their_ids_however_many_others_there_are(
+    warehouse: psycopg.Connection[Any],
+) -> None:
+    warehouse.execute(
+        "with document as ("
+        " insert into kasparro.document (source, partition_key, run_id, location, context, layout, headers,"
+        " byte_count, sha256, fetched_at)"
+        " values ('it', 'a.csv', 'r', 'a.csv', '{}', '{}', '{}', 1, '', now()) returning id)"
+        " insert into kasparro.raw_batch (first_id, document_id, first_position, records, ends, payloads)"
+        " select n, id, n, 1, '{1}', 'x' from document, generate_series(1, 20000) n"
+    )
+    warehouse.execute("analyze kasparro.raw_batch")
+    asked = {"raw_ids": list(range(1, 20000, 200)), "lengths": [1] * 100, "kept": []}
+    plan = warehouse.execute(f"explain {document_reader.ROWS}", asked).fetchall()
+    assert not [line for (line,) in plan if "Seq Scan" in line]
