@@ -21,6 +21,10 @@ from kasparro_pipeline.warehouse.ledger import Connection, Hold
 
 ENOUGH = 0.5
 """Share of a document's first batch that has to repeat the base; with less, little is gained."""
+WINDOW = 40_000
+"""Records of the base around the place of the last match that the next ones are looked for among."""
+WINDOW_BYTES = 16 * 1024 * 1024
+"""Their bytes, roughly, where records are large."""
 READ_AHEAD = 3
 """Ten thousand records of the base each, that are read while the document is cut."""
 
@@ -48,9 +52,10 @@ class Comparison:
         of_lines = csv_lines.is_bytewise(base.layout["encoding"])
         with ExitStack() as stack:
             reader, connection = (stack.enter_context(self.another()) for _ in range(2))
-            fetching = stack.enter_context(closing(document_reader.fetch(reader, base.document_id)))
-            fetched = stack.enter_context(closing(ahead(fetching, most=READ_AHEAD)))
-            matching = Matching(some.cut(connection, of_lines=of_lines) for some in fetched)
+            read = document_reader.fetch(reader, base.document_id, record_bytes=base.record_bytes)
+            fetched = stack.enter_context(closing(ahead(stack.enter_context(closing(read)), most=READ_AHEAD)))
+            stored = (some.cut(connection, of_lines=of_lines) for some in fetched)
+            matching = Matching(stored, min(WINDOW, WINDOW_BYTES // base.record_bytes))
             unknown = matching.unknown(payloads_of(first.records))
             if len(unknown) > len(first.records) * (1 - ENOUGH):
                 stack.close()

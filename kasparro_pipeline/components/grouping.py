@@ -7,6 +7,9 @@ from kasparro_pipeline.components.profiling import of_batches
 from kasparro_pipeline.extract.documents import Batch
 from kasparro_pipeline.warehouse.raw import Part, Shared
 
+MOST_BYTES = 8 * 1024 * 1024
+"""Bytes of documents that are stored together, about; a larger one is stored by itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -24,7 +27,7 @@ def is_shareable(batch: Batch) -> bool:
 
 
 def together(parts: Iterable[Part], most: int) -> Generator[Group]:
-    """The parts in groups: as many as are there at once, up to about `most` records.
+    """The parts in groups: as many as are there at once, up to about `most` records or MOST_BYTES.
 
     What was received whole before the upstream fails is a group of its own, before the error is raised.
     """
@@ -33,7 +36,8 @@ def together(parts: Iterable[Part], most: int) -> Generator[Group]:
         for part in parts:
             group.append(part)
             waiting = sum(len(one.batch.records) for one in group)
-            if not part.batch.more_is_there or waiting >= most:
+            size = sum(one.batch.document.byte_count for one in group if one.batch.document)
+            if not part.batch.more_is_there or waiting >= most or size >= MOST_BYTES:
                 yield _grouped(group)
                 group = []
     except Exception:

@@ -13,8 +13,6 @@ from typing import NamedTuple
 
 from kasparro_pipeline.warehouse.document_reader import DocumentRecords
 
-WINDOW = 40_000
-"""Records of the base around the place of the last match that the next ones are looked for among."""
 FIRST_COMPARED = 32
 """Records that are compared at once behind a difference; twice as many after each time without another."""
 MOST_COMPARED = 2_048
@@ -105,14 +103,16 @@ class Window:
 
 
 class Matching:
-    """Goes through a document and its base side by side.
+    """Goes through a document and its base side by side, of which `size` records are in the window.
 
     Raises:
         Whatever reading the base does.
     """
 
-    def __init__(self, stored: Iterator[DocumentRecords]) -> None:
+    def __init__(self, stored: Iterator[DocumentRecords], size: int) -> None:
         self._stored = stored
+        self._reach = size // 2
+        """Records of the base that are looked at on either side of the last match."""
         self.window = Window()
         self.reached = 0
         """The position in the base behind the last match."""
@@ -159,7 +159,7 @@ class Matching:
 
     def _matches(self, payloads: Sequence[bytes], *, taking: bool) -> Iterator[Match]:
         start = self.reached if taking else max(self.reached, self._found)
-        self.read_up_to(start + WINDOW // 2 + len(payloads))
+        self.read_up_to(start + self._reach + len(payloads))
         window = self.window
         place, number, size = 0, start - window.first, FIRST_COMPARED
         while place < len(payloads):
@@ -200,6 +200,10 @@ class Matching:
         """Read the base up to a position, if it reaches so far."""
         while self.window.behind < position and (more := next(self._stored, None)):
             self.window.add(more)
+
+    def pass_on(self) -> list[tuple[int, bytes]]:
+        """Forget what lies too far before the last match: see `forget`."""
+        return self.forget(self.reached - self._reach)
 
     def forget(self, before: int) -> list[tuple[int, bytes]]:
         """What lies before a position of the base is not looked for any more.

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from kasparro_pipeline.components.differing import Differing
-from kasparro_pipeline.components.matching import WINDOW, Match, Matching
+from kasparro_pipeline.components.matching import Match, Matching
 from kasparro_pipeline.contract.keys import Keys
 from kasparro_pipeline.contract.profile import Profile
 from kasparro_pipeline.contract.profile_change import changed, positions
@@ -120,7 +120,7 @@ class Repeats:
         self._news += news
         self._bytes += sum(len(record.payload) for record in news)
         self._came.add((record.position, record.payload) for record in news)
-        self._gone.add(self._matching.forget(self._matching.reached - WINDOW // 2))
+        self._gone.add(self._matching.pass_on())
         if self._came.are_many or self._gone.are_many:
             self._take_keys()
 

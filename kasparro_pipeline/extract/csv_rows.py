@@ -19,7 +19,7 @@ from kasparro_pipeline.extract.unreadable import UnreadableRecordError
 BATCH_ROWS = 20_000
 """Rows that are stored in one transaction, at most."""
 FIRST_ROWS = 1_000
-"""Rows of each of the first two batches, at most: from the first one tells whether the cells of the others are
+"""Rows of each of the first two batches, at most: from the first one tells whether cells of others are
 needed, and the second is cut by then."""
 MAX_FIELD = 16 * 1024 * 1024
 """Characters of one cell."""

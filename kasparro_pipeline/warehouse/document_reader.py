@@ -15,10 +15,12 @@ from kasparro_pipeline.warehouse.tables import SCHEMA
 
 AT_ONCE = 10_000
 """Records that are yielded together, roughly; and stretches of them that are looked up together."""
+MOST_BYTES = 4 * 1024 * 1024
+"""Their bytes, roughly, where records are large."""
 ALONE_AT_ONCE = 50
 """Records that are read at once where each may lie in a row of its own."""
-KEPT_ROWS = 64
-"""Rows of `raw_batch` that are kept, as the next stretches may be of them too: a megabyte each at most."""
+KEPT_ROWS, KEPT_BYTES = 64, 16 * 1024 * 1024
+"""Rows of `raw_batch` that are kept at most, as the next stretches may be of them too, and their payload."""
 
 _Stretch = tuple[int, int]
 """Raw id of the first record, and how many follow each other."""
@@ -37,8 +39,8 @@ select b.first_id, b.records, b.payloads from {SCHEMA}.raw_batch b where b.first
     select r.first_id from unnest(%(raw_ids)s::bigint[], %(lengths)s::bigint[]) as s (raw_id, length)
     cross join lateral (
         select first_id from {SCHEMA}.raw_batch
-        where first_id < s.raw_id + s.length
-            and first_id >= coalesce((select max(first_id) from {SCHEMA}.raw_batch where first_id <= s.raw_id), 0)
+        where first_id < s.raw_id + s.length and first_id >= coalesce(
+            (select max(first_id) from {SCHEMA}.raw_batch where first_id <= s.raw_id), 0)
     ) r where r.first_id <> all (%(kept)s)))"""
 
 
@@ -57,6 +59,8 @@ class _Row:
     records: int
     payloads: bytes | list[bytes]
     """Of all its records; or of each of them, when they were cut."""
+    size: int
+    """Bytes of the payloads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +113,20 @@ def _cut(connection: Connection, first_id: int, payloads: bytes) -> list[bytes]:
     return [payloads[begin:end] for begin, end in pairwise([0, *row[0]])]
 
 
-def fetch(connection: Connection, document_id: int) -> Generator[Fetched]:
-    """The records of a document, in the order of their positions, which begin at 0; none is cut yet."""
+def fetch(connection: Connection, document_id: int, *, record_bytes: int = 1) -> Generator[Fetched]:
+    """The records of a document, in the order of their positions, which begin at 0; none is cut yet.
+
+    `record_bytes`: of one of them, on average.
+    """
+    most = max(1, min(AT_ONCE, MOST_BYTES // record_bytes))
     kept: OrderedDict[int, _Row] = OrderedDict()
     # within one transaction: the stretches stay open while rows are fetched
     with connection.transaction(), connection.cursor(name="stretches") as cursor:
         cursor.itersize = AT_ONCE
         stretches = iter(cursor.execute(_STRETCHES, {"document": document_id}))
-        while some := _some(stretches):
+        while some := _some(stretches, most):
             yield _fetched(connection, some, kept)
-            while len(kept) > KEPT_ROWS:
-                kept.popitem(last=False)
+            _drop(kept)
 
 
 def read(connection: Connection, document_id: int, *, of_lines: bool = False) -> Generator[DocumentRecords]:
@@ -142,18 +149,24 @@ def payloads(connection: Connection, raw_ids: Sequence[int], *, of_lines: bool =
     for start in range(0, len(raw_ids), ALONE_AT_ONCE):
         stretches = [(raw_id, 1) for raw_id in raw_ids[start : start + ALONE_AT_ONCE]]
         yield from _fetched(connection, stretches, kept).cut(connection, of_lines=of_lines).payloads
-        while len(kept) > KEPT_ROWS:
-            kept.popitem(last=False)
+        _drop(kept)
 
 
-def _some(stretches: Iterator[_Stretch]) -> Sequence[_Stretch]:
-    """The next stretches: as many as have AT_ONCE records together, and one at least."""
+def _drop(kept: OrderedDict[int, _Row]) -> None:
+    """Drop the oldest of the rows that were kept, if they are too many or too large."""
+    size = sum(row.size for row in kept.values())
+    while len(kept) > KEPT_ROWS or size > KEPT_BYTES:
+        size -= kept.popitem(last=False)[1].size
+
+
+def _some(stretches: Iterator[_Stretch], most: int) -> Sequence[_Stretch]:
+    """The next stretches: as many as have `most` records together, and one at least."""
     found: list[_Stretch] = []
     size = 0
-    for one in islice(stretches, AT_ONCE):
+    for one in islice(stretches, most):
         found.append(one)
         size += one[1]
-        if size >= AT_ONCE:
+        if size >= most:
             break
     return found
 
@@ -169,5 +182,5 @@ def _fetched(connection: Connection, stretches: Sequence[_Stretch], kept: Ordere
         },
         binary=True,
     ).fetchall()
-    kept.update((first_id, _Row(records, payloads)) for first_id, records, payloads in rows)
+    kept.update((first_id, _Row(records, payloads, len(payloads))) for first_id, records, payloads in rows)
     return Fetched(stretches, dict(kept))

@@ -180,6 +180,19 @@ def read(connection: Connection, pieces: Sequence[Piece]) -> StoredRecords:
     return found
 
 
+def ends(connection: Connection, piece: Piece) -> Iterator[tuple[int, int, Sequence[int]]]:
+    """Of each row that has records of a piece: its first raw id and position, and where each record ends."""
+    yield from connection.execute(
+        f"select first_id, first_position, ends from {SCHEMA}.raw_batch"
+        " where document_id = %(document)s and first_position < %(stop)s and first_position >= coalesce("
+        # the row that `start` lies in
+        f" (select max(first_position) from {SCHEMA}.raw_batch"
+        " where document_id = %(document)s and first_position <= %(start)s), 0) order by first_position",
+        {"document": piece.document_id, "start": piece.start, "stop": piece.stop},
+        binary=True,
+    ).fetchall()
+
+
 def next_position(connection: Connection, document_id: int) -> int:
     """How many records of a document are stored: the position behind the last one."""
     row = connection.execute(

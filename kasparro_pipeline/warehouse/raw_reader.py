@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from kasparro_pipeline.warehouse import raw_batches
@@ -11,6 +12,8 @@ from kasparro_pipeline.warehouse.tables import SCHEMA
 
 PACKED_AT_ONCE = 16
 """Rows of up to a megabyte that are fetched together."""
+MOST_BYTES = 8 * 1024 * 1024
+"""Payload of a batch; a larger record is one by itself. Who validates it holds some six times as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +50,24 @@ def packed(connection: Connection, document_id: int, *, after: int, through: int
 def batches(connection: Connection, hold: Hold, *, after: int, size: int) -> Iterator[StoredBatch]:
     """The partition's raw records behind raw id `after`, in order of arrival, at most `size` at a time.
 
-    A document is cut behind each `size` of its own records wherever its reading starts, so that the same ones
-    fall into the same batch each time: which of two with one key wins is decided within it. Small documents
-    that follow each other share a batch.
+    A document is cut behind each `size` of its own records, and within these where they have more than
+    MOST_BYTES, wherever its reading starts, so that the same ones fall into the same batch each time: which
+    of two with one key wins is decided within it. Small documents that follow each other share a batch.
     """
     pieces: list[Piece] = []
     alike: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
-    for layout, context, piece in _pieces(connection, hold, after, size):
-        if pieces and (alike != (layout, context) or sum(map(len, pieces)) + len(piece) > size):
+    total = 0
+    for layout, context, piece, payload in _pieces(connection, hold, after, size):
+        if pieces and (
+            alike != (layout, context)
+            or pieces[-1].document_id == piece.document_id
+            or sum(map(len, pieces)) + len(piece) > size
+            or total + payload > MOST_BYTES
+        ):
             yield from _batch(connection, alike, pieces)
-            pieces = []
+            pieces, total = [], 0
         pieces.append(piece)
+        total += payload
         alike = layout, context
     if pieces:
         yield from _batch(connection, alike, pieces)
@@ -107,16 +117,18 @@ def positions(connection: Connection, raw_ids: Sequence[int]) -> dict[int, int]:
 
 def _pieces(
     connection: Connection, hold: Hold, after: int, size: int
-) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any], Piece]]:
-    """The documents of the partition that are not taken up yet, cut."""
-    for layout, context, *piece in connection.execute(
-        "select d.layout, d.context, d.id, cut.start, cut.stop"
+) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any], Piece, int]]:
+    """The documents of the partition that are not taken up yet, cut; and the bytes of each piece, at most."""
+    for layout, context, document_id, start, stop, payload in connection.execute(
+        "select d.layout, d.context, d.id, cut.start, cut.stop, cut.payload"
         f" from {SCHEMA}.document d cross join lateral ("
         " select min(b.position + greatest(n * %(size)s - b.before, 0)) as start,"
         " max(b.position + least((n + 1) * %(size)s - b.before, b.records)) as stop,"
+        # a row that two pieces share counts for both: then one looks closer, in vain
+        " sum(b.payload)::bigint as payload,"
         # ids rise with the position
         " max(b.first_id + least((n + 1) * %(size)s - b.before, b.records) - 1) as last_id"
-        " from (select first_id, first_position as position, records,"
+        " from (select first_id, first_position as position, records, octet_length(payloads) as payload,"
         " sum(records) over (order by first_position) - records as before"
         f" from {SCHEMA}.raw_batch where document_id = d.id) b"
         " cross join generate_series(b.before / %(size)s, (b.before + b.records - 1) / %(size)s) n"
@@ -125,4 +137,25 @@ def _pieces(
         " order by d.id, cut.start",
         {"source": hold.source, "partition_key": hold.partition_key, "after": after, "size": size},
     ).fetchall():
-        yield layout, context, Piece(*piece)
+        piece = Piece(document_id, start, stop)
+        if payload <= MOST_BYTES:
+            yield layout, context, piece, payload
+            continue
+        for part, last_id, part_payload in _parts(connection, piece):
+            if last_id > after:
+                yield layout, context, part, part_payload
+
+
+def _parts(connection: Connection, piece: Piece) -> Iterator[tuple[Piece, int, int]]:
+    """A piece, cut where it has more than MOST_BYTES: each part, its last raw id, and its bytes."""
+    begin, last_id, total = piece.start, 0, 0
+    for first_id, first_position, ends in raw_batches.ends(connection, piece):
+        for number, (before, end) in enumerate(pairwise([0, *ends])):
+            position = first_position + number
+            if not piece.start <= position < piece.stop:
+                continue
+            if total and total + end - before > MOST_BYTES:
+                yield Piece(piece.document_id, begin, position), last_id, total
+                begin, total = position, 0
+            last_id, total = first_id + number, total + end - before
+    yield Piece(piece.document_id, begin, piece.stop), last_id, total

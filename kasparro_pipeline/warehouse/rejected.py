@@ -3,11 +3,14 @@
 A rejected record leaves it when it keeps the contract after all (see `validated.store`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from typing import Any
 
+from psycopg import Cursor
 from psycopg.rows import dict_row
 
+from kasparro_pipeline.warehouse import raw_reader
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 from kasparro_pipeline.warehouse.raw_batches import StoredRecords
 from kasparro_pipeline.warehouse.raw_reader import StoredBatch
@@ -59,7 +62,8 @@ def examples(connection: Connection, source: str, partition_key: str) -> list[di
 def batches(connection: Connection, hold: Hold, *, size: int) -> Iterator[StoredBatch]:
     """The rejected records of the held partition, at most `size` of one document at a time.
 
-    Each record comes once, also if it is still rejected after its batch.
+    Fewer where these have more than `raw_reader.MOST_BYTES`, about. Each record comes once, also if it is
+    still rejected after its batch.
     """
     documents = connection.execute(
         f"select d.id, d.layout, d.context from {SCHEMA}.document d"
@@ -74,23 +78,34 @@ def batches(connection: Connection, hold: Hold, *, size: int) -> Iterator[Stored
             after = records.raw_ids[-1]
 
 
+_NEXT = f"""
+with place as (
+    select b.first_id, array_agg((x.raw_id - b.first_id)::int order by x.raw_id) as numbers from (
+        select raw_id from {SCHEMA}.rejected_record
+        where document_id = %(document)s and raw_id > %(after)s order by raw_id limit %(size)s
+    ) x cross join lateral (
+        select first_id, document_id, records from {SCHEMA}.raw_batch
+        where first_id <= x.raw_id order by first_id desc limit 1
+    ) b where b.document_id = %(document)s and x.raw_id < b.first_id + b.records group by b.first_id
+)
+select b.first_id, b.ends, b.payloads, p.numbers from place p join {SCHEMA}.raw_batch b using (first_id)
+order by b.first_id"""
+
+
+def _streamed(cursor: Cursor[Any], asked: Mapping[str, int]) -> Generator[tuple[Any, ...]]:
+    """The rows of the next records; where they are not read to the end, the rest is cancelled."""
+    yield from cursor.stream(_NEXT, asked, binary=True)
+
+
 def _next_records(connection: Connection, document_id: int, after: int, size: int) -> StoredRecords:
     """The next rejected records of a document behind raw id `after`, as received."""
-    found = StoredRecords()
-    with connection.cursor() as cursor:
-        # One row at a time: a few rejected records may lie far apart, in rows of a megabyte each
-        for first_id, ends, payloads, numbers in cursor.stream(
-            "with place as ("
-            " select b.first_id, array_agg((x.raw_id - b.first_id)::int order by x.raw_id) as numbers from ("
-            f" select raw_id from {SCHEMA}.rejected_record"
-            " where document_id = %(document)s and raw_id > %(after)s order by raw_id limit %(size)s"
-            f" ) x cross join lateral (select first_id, document_id, records from {SCHEMA}.raw_batch"
-            " where first_id <= x.raw_id order by first_id desc limit 1) b"
-            " where b.document_id = %(document)s and x.raw_id < b.first_id + b.records group by b.first_id"
-            f") select b.first_id, b.ends, b.payloads, p.numbers from place p join {SCHEMA}.raw_batch b"
-            " using (first_id) order by b.first_id",
-            {"document": document_id, "after": after, "size": size},
-            binary=True,
-        ):
+    found, total = StoredRecords(), 0
+    asked = {"document": document_id, "after": after, "size": size}
+    # one row at a time: a few rejected records may lie far apart, in rows of a megabyte each
+    with connection.cursor() as cursor, closing(_streamed(cursor, asked)) as rows:
+        for first_id, ends, payloads, numbers in rows:
             found.take(document_id, first_id, ends, payloads, numbers)
+            total += sum(map(len, found.payloads[-len(numbers) :]))
+            if total >= raw_reader.MOST_BYTES:
+                break
     return found

@@ -63,6 +63,8 @@ class Base:
     loaded_at: datetime
     layout: Mapping[str, Any]
     profile: Mapping[str, Any]
+    record_bytes: int
+    """Of a record, on average."""
 
 
 def of_documents(documents: LiteralString) -> LiteralString:
@@ -113,7 +115,7 @@ def base_of(connection: Connection, hold: Hold, contract_digest: bytes, byte_cou
         return None
     if byte_count < SMALLEST * newest[7]:
         return None
-    document_id, run_id, partition_key, loaded_at, layout, profile, *_ = newest
+    document_id, run_id, partition_key, loaded_at, layout, profile, records, size = newest
     contract = connection.execute(
         f"select version, digest from {SCHEMA}.contract_version where source = %s"
         " order by version desc limit 1",
@@ -134,7 +136,9 @@ def base_of(connection: Connection, hold: Hold, contract_digest: bytes, byte_cou
         return None
     if _is(connection, f"select {_OVERTAKEN}", facts):
         return None
-    return Base(hold.source, partition_key, document_id, run_id, loaded_at, layout, profile)
+    return Base(
+        hold.source, partition_key, document_id, run_id, loaded_at, layout, profile, max(size // records, 1)
+    )
 
 
 def require_base(connection: Connection, hold: Hold, base: Base) -> None:

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from alembic import command
 
-from kasparro_pipeline.components import CsvSource, holding, matching, repeats, steps
+from kasparro_pipeline.components import CsvSource, comparison, holding, repeats, steps
 from kasparro_pipeline.contract.profile import Profile
 from kasparro_pipeline.extract import csv_rows, records
 from kasparro_pipeline.warehouse import document_reader, migrate, raw, raw_batches, repeated
@@ -34,7 +34,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name, value in (
         (repeated, "FEWEST", 4),
         (repeats, "MOST_STRETCHES", 2),
-        (matching, "WINDOW", 40),
+        (comparison, "WINDOW", 40),
         (csv_rows, "BATCH_ROWS", 13),
         (raw_batches, "MOST_RECORDS", 5),
         (document_reader, "AT_ONCE", 7),
@@ -215,6 +215,25 @@ def counted(values: Any, path: str) -> dict[str, int]:
         if value[path] is not None:
             found[value[path]] = found.get(value[path], 0) + 1
     return found
+
+
+def test_fewer_records_of_the_base_are_fetched_at_once_where_they_are_large(
+    csv: Callable[..., Pipeline], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = csv()
+    deliver(pipeline, folder, lines_of(plain(40)), "a.csv")
+    number, whole = document(pipeline, "a.csv")
+    monkeypatch.setattr(document_reader, "AT_ONCE", 100)
+    monkeypatch.setattr(document_reader, "KEPT_BYTES", 20)
+    size = document_reader.MOST_BYTES // 10
+
+    fetched = list(document_reader.fetch(pipeline.warehouse, number, record_bytes=size))
+
+    payloads = [some.cut(pipeline.warehouse, of_lines=True).payloads for some in fetched]
+    assert b"".join(payload for some in payloads for payload in some) == whole
+    assert max(map(len, payloads)) < 20
+    assert max(len(some.rows) for some in fetched) <= 4
+    assert len(next(document_reader.fetch(pipeline.warehouse, number)).rows) > 4
 
 
 def test_p3_a_file_that_returns_to_what_it_was_ends_there(csv: Callable[..., Pipeline], folder: Path) -> None:

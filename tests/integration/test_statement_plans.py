@@ -139,8 +139,11 @@ def test_keys_are_looked_for_in_the_base_by_hashes_however_often_a_connection_wa
     )
     put(folder, table(range(RECORDS), "a"))
     assert run(pipeline).success
-    [document] = pipeline.rows("select id, run_id, loaded_at, layout, profile from kasparro.document")
-    base = Base("it", "a.csv", *document.values())
+    [document] = pipeline.rows(
+        "select source, partition_key, id as document_id, run_id, loaded_at, layout, profile"
+        " from kasparro.document"
+    )
+    base = Base(**document, record_bytes=9)
     keys = [str(number) for number in range(0, RECORDS, 2)]
     with connect(WarehouseSettings.model_validate({"DATABASE_URL": database_url})) as connection:
         for _ in range(12):  # the driver prepares after 5, and PostgreSQL plans for any array after 5 more

@@ -150,13 +150,13 @@ NUMBERS = [
 ]
 
 
-def peak_of(attributes: dict[str, Any], database_url: str) -> tuple[int, str]:
-    """Materialize the source in a process of its own: its peak in bytes, and what failed."""
+def peak_of(attributes: dict[str, Any], database_url: str, csv: str = "") -> tuple[int, str]:
+    """Materialize the source, or a CSV file of it, in its own process: its peak in bytes, and what failed."""
     asked = {
-        "component": "RestSource",
+        "component": "CsvSource" if csv else "RestSource",
         "attributes": attributes,
         "database_url": database_url,
-        "partition": today(),
+        "partition": csv or today(),
     }
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "tests.reliability.peak", json.dumps(asked)],
@@ -191,6 +191,23 @@ def test_fault_39_a_field_of_100_mb_is_refused_or_rejected_in_bounded_memory(
     assert fault.raw() == [huge, GOOD]
     assert fault.rejected() == [(None, "record", "record_too_large")]
     assert fault.unified().keys() == {"good"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is read from /proc")
+def test_fault_39_many_long_rows_are_validated_in_bounded_memory(
+    fault: Fault, tmp_path: Path, database_url: str
+) -> None:
+    """Batches are bounded by bytes too: in one of 6,000 such rows each would be held some ten times."""
+    with (tmp_path / "long.csv").open("w") as file:
+        file.write("id,name,price\n")
+        file.writelines(f"{number},{'long ' * 2_000}{number},1\n" for number in range(6_000))
+    attributes = {name: fault.attributes[name] for name in ("kind", "key", "fields")}
+
+    peak, failed = peak_of(attributes | {"files": f"{tmp_path}/*.csv"}, database_url, csv="long.csv")
+
+    assert failed == ""
+    assert peak < 300 * MB
+    assert fault.pipeline.value("select count(*) from kasparro.unified_record") == 6_000
 
 
 def test_fault_39_a_record_of_exactly_the_limit_is_validated_and_one_byte_more_is_not(fault: Fault) -> None:

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 rows = st.lists(st.integers(0, 20).map(lambda number: b"%d\n" % number), max_size=120)
 sizes = st.lists(st.integers(1, 40), min_size=1, max_size=12)
+WINDOW = 60
 
 
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matching, "WINDOW", 60)
     monkeypatch.setattr(matching, "FIRST_COMPARED", 4)
     monkeypatch.setattr(matching, "MOST_COMPARED", 16)
     monkeypatch.setattr(matching, "NEAR", 3)
@@ -61,7 +61,7 @@ def matched(
                 pairs[start + match.place + n] = match.position + n
                 here.add(match.place + n)
         assert here.isdisjoint(unknown) or not looks
-        found.forget(found.reached - matching.WINDOW // 2)
+        found.pass_on()
         start = end
     raise AssertionError
 
@@ -70,7 +70,7 @@ def matched(
 def test_what_is_matched_is_the_same_and_matched_once(
     *, base: list[bytes], document: list[bytes], parts: list[int], batches: list[int], looks: bool
 ) -> None:
-    found = Matching(stored(base, parts))
+    found = Matching(stored(base, parts), WINDOW)
     pairs = matched(found, document, batches, looks=looks)
     assert all(document[place] == base[position] for place, position in pairs.items())
     assert len(set(pairs.values())) == len(pairs)
@@ -99,7 +99,7 @@ def test_every_row_that_stayed_is_found_whatever_changed_around_it(
     *, files: tuple[list[bytes], list[bytes]], parts: list[int], batches: list[int], looks: bool
 ) -> None:
     base, document = files
-    found = Matching(stored(base, parts))
+    found = Matching(stored(base, parts), WINDOW)
     pairs = matched(found, document, batches, looks=looks)
     assert [document[place] for place in sorted(pairs)] == [row for row in document if row in set(base)]
 
@@ -108,7 +108,7 @@ def test_every_row_that_stayed_is_found_whatever_changed_around_it(
 def test_what_is_left_of_the_base_is_what_was_not_matched(
     *, base: list[bytes], document: list[bytes], parts: list[int]
 ) -> None:
-    found = Matching(stored(base, parts))
+    found = Matching(stored(base, parts), WINDOW)
     pairs = {match.position + n for match in found.take(document) for n in range(match.length)}
     left = [one for some in found.rest() for one in some]
     assert left == [(position, base[position]) for position in range(len(base)) if position not in pairs]
@@ -130,7 +130,7 @@ class Compared(bytes):
 
     def __eq__(self, other: object) -> bool:
         Compared.times += 1
-        return bytes.__eq__(self, other)  # type: ignore[no-any-return]  # two of bytes
+        return bytes.__eq__(self, other)
 
     __hash__ = bytes.__hash__
 
@@ -139,7 +139,7 @@ def test_what_was_looked_for_is_not_looked_for_again(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Compared, "times", 0)
     base = [b"%d\n" % number for number in range(30)]
     first, second, third = ([Compared(row) for row in base[n : n + 10]] for n in (0, 10, 20))
-    found = Matching(stored(base))
+    found = Matching(stored(base), WINDOW)
     # the second is cut by when the first one shows that its base is worth a look
     assert found.unknown(first) == []
     found.take(first)
@@ -153,7 +153,7 @@ def test_what_was_looked_for_is_not_looked_for_again(monkeypatch: pytest.MonkeyP
 def test_a_row_that_moved_is_found_in_the_window_on_either_side() -> None:
     base = [b"%d\n" % number for number in range(60)]
     document = [*base[:10], base[22], *base[10:22], *base[23:40], base[5] + b"?", *base[40:]]
-    found = Matching(stored(base))
+    found = Matching(stored(base), WINDOW)
     pairs = matched(found, document, (25,), looks=True)
     assert len(pairs) == 60
     assert pairs[10] == 22
