@@ -4,6 +4,7 @@ That was more than half of the time of a small run. Dagster keeps none because i
 many instances; a run has one, in a process that ends with it. What goes over them is Dagster's business.
 """
 
+from select import POLLIN, poll
 from typing import Any
 from weakref import WeakSet
 
@@ -34,11 +35,18 @@ def keep_connections(instance: dg.DagsterInstance) -> None:
 
 
 def _require_alive(connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401 - a driver's own
-    """Ask the server before a kept connection is used: it may have restarted meanwhile.
+    """Ask the server before a kept connection is used, if there is something to be read from it.
+
+    A server that restarts says so or closes its connections, and otherwise it says nothing unasked.
 
     Raises:
         DisconnectionError: SQLAlchemy's pool makes a new one then.
     """
+    if hasattr(connection, "fileno"):  # SQLite has no server
+        waiting = poll()
+        waiting.register(connection.fileno(), POLLIN)
+        if not waiting.poll(0):
+            return
     cursor = connection.cursor()
     try:
         cursor.execute("select 1")
