@@ -7,13 +7,13 @@ A rejected record that repeats stays in quarantine where it came first. What is 
 `warehouse.repeated`; which bytes are the same is told by `matching`.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 from kasparro_pipeline.components.differing import Differing
 from kasparro_pipeline.components.matching import Match, Matching
+from kasparro_pipeline.components.stretches import Waiting
 from kasparro_pipeline.contract.keys import Keys
 from kasparro_pipeline.contract.profile import Profile
 from kasparro_pipeline.contract.profile_change import changed, positions
@@ -21,39 +21,14 @@ from kasparro_pipeline.extract import csv_lines
 from kasparro_pipeline.extract.documents import RawRecord, Rows, payloads_of
 from kasparro_pipeline.warehouse.base_keys import Groups
 from kasparro_pipeline.warehouse.raw import Repetition
-from kasparro_pipeline.warehouse.repeated import Base, Stretches
+from kasparro_pipeline.warehouse.repeated import Base
 
 MOST_BYTES = 16 * 1024 * 1024
 """Bytes of records to be taken anew that wait until it is decided about those around them."""
-MOST_STRETCHES = 100_000
-"""Stretches of repeated records that wait."""
+MOST_STRETCHES = 1_000_000
+"""Stretches of repeated records that wait: half as many has a million rows of which 1% changed 25 times."""
 MOST_TOUCHED = 100_000
 """Keys of records that came or are gone for which the base is asked; above that, for all that share a key."""
-
-
-class _Stretch(NamedTuple):
-    """Records whose positions and raw ids rise by one."""
-
-    position: int
-    raw_id: int
-    length: int
-    lines: Sequence[int] | None
-    """Lines of each in its file; None: it is one."""
-
-    def part(self, start: int, stop: int) -> "_Stretch":
-        """Those of them from one to before another, by number."""
-        lines = None if self.lines is None else self.lines[start:stop]
-        return _Stretch(self.position + start, self.raw_id + start, stop - start, lines)
-
-    def without(self, raw_ids: Sequence[int]) -> tuple[list["_Stretch"], list[int]]:
-        """What is left of it without some raw ids, which rise; and which of them it has, by number."""
-        low = bisect_left(raw_ids, self.raw_id)
-        high = bisect_left(raw_ids, self.raw_id + self.length, lo=low)
-        if low == high:
-            return [self], []
-        numbers = [raw_id - self.raw_id for raw_id in raw_ids[low:high]]
-        between = pairwise([-1, *numbers, self.length])
-        return [self.part(before + 1, after) for before, after in between if before + 1 < after], numbers
 
 
 class Asked(NamedTuple):
@@ -82,7 +57,7 @@ class Repeats:
         self._matching = matching
         self._news: list[RawRecord] = []
         """Records that the base has not."""
-        self._stretches: list[_Stretch] = []
+        self._stretches = Waiting()
         """Records that the base has."""
         self._bytes = 0
         self._unexplained: set[str] = set()
@@ -143,29 +118,14 @@ class Repeats:
             self._touched = None
             self._gone.add(self._matching.forget(self._matching.reached))
         self._take_keys()
-        broken = self._broken()
-        kept: list[_Stretch] = []
-        anew: list[tuple[int, int]] = []
-        for stretch in self._stretches:
-            parts, numbers = stretch.without(broken)
-            kept += parts
-            anew += [(stretch.raw_id + number, stretch.position + number) for number in numbers]
+        kept, anew = self._stretches.without(self._broken())
         anew.sort()
         payloads = self._asked.payloads([raw_id for raw_id, _ in anew]) if anew else ()
         own = [RawRecord(at, payload, None) for (_, at), payload in zip(anew, payloads, strict=True)]
         own = sorted([*self._news, *own], key=lambda record: record.position)
-        self._news, self._stretches, self._bytes = [], [], 0
+        self._news, self._stretches, self._bytes = [], Waiting(), 0
         self._unexplained.clear()
-        return Repetition(
-            self.base,
-            own,
-            Stretches(
-                [stretch.position for stretch in kept],
-                [stretch.length for stretch in kept],
-                [stretch.raw_id for stretch in kept],
-                [stretch.length if stretch.lines is None else sum(stretch.lines) for stretch in kept],
-            ),
-        )
+        return Repetition(self.base, own, kept)
 
     def profile(self) -> Profile:
         """The profile of the document, once all of it is settled."""
@@ -180,7 +140,7 @@ class Repeats:
         for start, raw_id, count in self._matching.window.stretches(position, length):
             at = place + start - position
             same = None if lines is None else lines[at : at + count]
-            self._stretches.append(_Stretch(first + at, raw_id, count, same))
+            self._stretches.add(first + at, raw_id, count, same)
 
     def _lines(self, found: Sequence[RawRecord]) -> Sequence[int] | None:
         """Lines of each record in its file; None if each is one."""
@@ -190,27 +150,19 @@ class Repeats:
         return [csv_lines.count(payload, encoding) for payload in payloads]
 
     def _broken(self) -> list[int]:
-        """Raw ids of matched records that are taken anew nevertheless, in rising order."""
-        by_id = sorted(self._stretches, key=lambda stretch: stretch.raw_id)
-        firsts = [stretch.raw_id for stretch in by_id]
-
-        def position(raw_id: int) -> int:
-            place = bisect_right(firsts, raw_id) - 1
-            number = raw_id - firsts[place] if place >= 0 else 0
-            return by_id[place].position + number if place >= 0 and number < by_id[place].length else -1
-
+        """Raw ids of records that are taken anew though they are matched, in rising order; and of others."""
         if self._touched is not None:
             # of any other key all records are matched, in their order, and there is no other one
-            broken = set(self._asked.with_keys(sorted(self._touched))) if self._touched else set()
-            return sorted(raw_id for raw_id in broken if position(raw_id) >= 0)
+            return sorted(set(self._asked.with_keys(sorted(self._touched)))) if self._touched else []
         if self._unexplained:
             self._contested.update(self._asked.with_keys(sorted(self._unexplained)))
         broken = set(self._contested)
+        position = self._stretches.position_of()
         for group in self._asked.groups():
             places = [position(raw_id) for raw_id in group]
             if min(places) < 0 or places != sorted(places) or not broken.isdisjoint(group):
                 broken.update(group)
-        return sorted(raw_id for raw_id in broken if position(raw_id) >= 0)
+        return sorted(broken)
 
     def _take_keys(self) -> None:
         """Keep the keys of what came and of what is gone, as far as something follows from them."""

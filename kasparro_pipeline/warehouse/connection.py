@@ -7,8 +7,9 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_expo
 from kasparro_pipeline.warehouse.settings import WarehouseSettings
 
 # Statements have thousands of ids or keys as one array. Planned for any array, as PostgreSQL may after ten
-# times, `= any` compares each record with each of them; planned for this one, it looks into a table of hashes
-_PLANNED_FOR_WHAT_IS_GIVEN = "-c plan_cache_mode=force_custom_plan"
+# times, `= any` compares each record with each of them; planned for this one, it looks into their hashes.
+# It cannot know how many records an array has: what it takes for costly, it would compile for nothing
+_PLANNED_FOR_WHAT_IS_GIVEN = "-c plan_cache_mode=force_custom_plan -c jit=off"
 WAREHOUSE_WAIT = 30
 """Seconds to go on trying while the server is starting or away."""
 

@@ -5,11 +5,11 @@ each document it is kept which of its records those are, so that it can be put t
 (P7). Which records may be taken as repeated is decided in `components.repeats`; here is from which document.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
-from typing import Any, LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString
 
 from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Column, Integer, PrimaryKeyConstraint, Table
 
@@ -17,10 +17,16 @@ from kasparro_pipeline.warehouse.errors import BaseReplacedError
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 from kasparro_pipeline.warehouse.tables import SCHEMA, metadata
 
+if TYPE_CHECKING:
+    from array import array
+
 FEWEST = 1_000
 """Records of a document from which on the next one is compared with it."""
 SMALLEST = 0.5
 """Size of a document as a part of its base's, in bytes: to look at the base of a small delta costs more."""
+
+MOST_OF_A_ROW = 50_000
+"""Stretches that a row tells of."""
 
 repeated_batch = Table(
     "repeated_batch",
@@ -41,10 +47,10 @@ repeated_batch = Table(
 class Stretches:
     """Repeated records of one batch of a document: stretches in which position and raw id rise by one."""
 
-    positions: Sequence[int]
-    lengths: Sequence[int]
-    raw_ids: Sequence[int]
-    lines: Sequence[int]
+    positions: "array[int]"
+    lengths: "array[int]"
+    raw_ids: "array[int]"
+    lines: "array[int]"
 
     @property
     def records(self) -> int:
@@ -157,22 +163,22 @@ def require_base(connection: Connection, hold: Hold, base: Base) -> None:
 
 def append(connection: Connection, document_id: int, stretches: Stretches) -> None:
     """Keep which records of a batch of the document are repeated."""
-    if not stretches.records:
-        return
-    connection.execute(
-        f"insert into {SCHEMA}.repeated_batch"
-        " (document_id, first_position, records, positions, lengths, raw_ids, lines)"
-        " values (%s, %s, %s, %b, %b, %b, %b)",
-        (
-            document_id,
-            stretches.positions[0],
-            stretches.records,
-            list(stretches.positions),
-            list(stretches.lengths),
-            list(stretches.raw_ids),
-            list(stretches.lines),
-        ),
-    )
+    for start in range(0, len(stretches.positions), MOST_OF_A_ROW):
+        stop = start + MOST_OF_A_ROW
+        connection.execute(
+            f"insert into {SCHEMA}.repeated_batch"
+            " (document_id, first_position, records, positions, lengths, raw_ids, lines)"
+            " values (%s, %s, %s, %s, %s, %s, %s)",
+            (
+                document_id,
+                stretches.positions[start],
+                sum(stretches.lengths[start:stop]),
+                *(
+                    f"{{{','.join(map(str, column[start:stop]))}}}"
+                    for column in (stretches.positions, stretches.lengths, stretches.raw_ids, stretches.lines)
+                ),
+            ),
+        )
 
 
 def next_position(connection: Connection, document_id: int) -> int:
