@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
+from kasparro_pipeline.warehouse import arrays
 from kasparro_pipeline.warehouse.errors import RawRecordMissingError
 from kasparro_pipeline.warehouse.ledger import Connection
 from kasparro_pipeline.warehouse.tables import SCHEMA
@@ -41,7 +42,7 @@ select b.first_id, b.records, b.payloads from {SCHEMA}.raw_batch b where b.first
         select first_id from {SCHEMA}.raw_batch
         where first_id < s.raw_id + s.length and first_id >= coalesce(
             (select max(first_id) from {SCHEMA}.raw_batch where first_id <= s.raw_id), 0)
-    ) r where r.first_id <> all (%(kept)s)))"""
+    ) r where r.first_id <> all (%(kept)s::bigint[])))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +177,9 @@ def _fetched(connection: Connection, stretches: Sequence[_Stretch], kept: Ordere
     rows = connection.execute(
         ROWS,
         {
-            "raw_ids": [raw_id for raw_id, _ in stretches],
-            "lengths": [length for _, length in stretches],
-            "kept": list(kept),
+            "raw_ids": arrays.numbers(raw_id for raw_id, _ in stretches),
+            "lengths": arrays.numbers(length for _, length in stretches),
+            "kept": arrays.numbers(kept),
         },
         binary=True,
     ).fetchall()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Column, Integer, PrimaryKeyConstraint, Table
 
+from kasparro_pipeline.warehouse import arrays
 from kasparro_pipeline.warehouse.errors import BaseReplacedError
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 from kasparro_pipeline.warehouse.tables import SCHEMA, metadata
@@ -173,10 +174,10 @@ def append(connection: Connection, document_id: int, stretches: Stretches) -> No
                 document_id,
                 stretches.positions[start],
                 sum(stretches.lengths[start:stop]),
-                *(
-                    f"{{{','.join(map(str, column[start:stop]))}}}"
-                    for column in (stretches.positions, stretches.lengths, stretches.raw_ids, stretches.lines)
-                ),
+                arrays.numbers(stretches.positions[start:stop]),
+                arrays.numbers(stretches.lengths[start:stop]),
+                arrays.numbers(stretches.raw_ids[start:stop]),
+                arrays.numbers(stretches.lines[start:stop]),
             ),
         )
 
