@@ -23,11 +23,13 @@ from kasparro_pipeline.warehouse.base_keys import Groups
 from kasparro_pipeline.warehouse.raw import Repetition
 from kasparro_pipeline.warehouse.repeated import Base
 
-MOST_BYTES = 16 * 1024 * 1024
-"""Bytes of records to be taken anew that wait until it is decided about those around them."""
+MOST_BYTES = 48 * 1024 * 1024
+"""Memory of records to be taken anew that wait until it is decided about those around them."""
+OF_A_RECORD = 200
+"""Bytes that one takes beside its payload."""
 MOST_STRETCHES = 1_000_000
 """Stretches of repeated records that wait: half as many has a million rows of which 1% changed 25 times."""
-MOST_TOUCHED = 100_000
+MOST_TOUCHED = 250_000
 """Keys of records that came or are gone for which the base is asked; above that, for all that share a key."""
 
 
@@ -93,7 +95,7 @@ class Repeats:
             self._keep(first, match, lines)
         news += [RawRecord(first + n, payloads[n], None) for n in range(place, len(payloads))]
         self._news += news
-        self._bytes += sum(len(record.payload) for record in news)
+        self._bytes += sum(len(record.payload) + OF_A_RECORD for record in news)
         self._came.add((record.position, record.payload) for record in news)
         self._gone.add(self._matching.pass_on())
         if self._came.are_many or self._gone.are_many:
