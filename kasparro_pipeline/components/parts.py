@@ -63,7 +63,9 @@ def _profile_of(connection: Connection, partial: PartialDocument, document: Docu
     # it repeats another one, and has a profile only when it is whole
     profile, position = Profile(text_only=document.layout["format"] != "json"), 0
     of_lines = csv_lines.is_bytewise(document.layout["encoding"])
-    for found in document_reader.read(connection, partial.id, of_lines=of_lines):
+    # at most: the bytes are those of the whole document, also of what is not stored yet
+    record_bytes = max(document.byte_count // partial.records, 1)
+    for found in document_reader.read(connection, partial.id, record_bytes=record_bytes, of_lines=of_lines):
         values, _ = records.read_many(found.payloads, document.layout)
         profile.observe(list(values), range(position, position + len(values)))
         position += len(values)

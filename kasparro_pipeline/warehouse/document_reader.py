@@ -114,7 +114,7 @@ def _cut(connection: Connection, first_id: int, payloads: bytes) -> list[bytes]:
     return [payloads[begin:end] for begin, end in pairwise([0, *row[0]])]
 
 
-def fetch(connection: Connection, document_id: int, *, record_bytes: int = 1) -> Generator[Fetched]:
+def fetch(connection: Connection, document_id: int, *, record_bytes: int) -> Generator[Fetched]:
     """The records of a document, in the order of their positions, which begin at 0; none is cut yet.
 
     `record_bytes`: of one of them, on average.
@@ -127,16 +127,17 @@ def fetch(connection: Connection, document_id: int, *, record_bytes: int = 1) ->
         stretches = iter(cursor.execute(_STRETCHES, {"document": document_id}))
         while some := _some(stretches, most):
             yield _fetched(connection, some, kept)
-            _drop(kept)
 
 
-def read(connection: Connection, document_id: int, *, of_lines: bool = False) -> Generator[DocumentRecords]:
-    """The records of a document, in the order of their positions; `of_lines` as for `Fetched.cut`.
+def read(
+    connection: Connection, document_id: int, *, record_bytes: int, of_lines: bool
+) -> Generator[DocumentRecords]:
+    """The records of a document, as `fetch` gives them; `of_lines` as for `Fetched.cut`.
 
     Raises:
         RawRecordMissingError: a record of it is not in raw any more.
     """
-    for fetched in fetch(connection, document_id):
+    for fetched in fetch(connection, document_id, record_bytes=record_bytes):
         yield fetched.cut(connection, of_lines=of_lines)
 
 
@@ -150,7 +151,6 @@ def payloads(connection: Connection, raw_ids: Sequence[int], *, of_lines: bool =
     for start in range(0, len(raw_ids), ALONE_AT_ONCE):
         stretches = [(raw_id, 1) for raw_id in raw_ids[start : start + ALONE_AT_ONCE]]
         yield from _fetched(connection, stretches, kept).cut(connection, of_lines=of_lines).payloads
-        _drop(kept)
 
 
 def _drop(kept: OrderedDict[int, _Row]) -> None:
@@ -184,4 +184,6 @@ def _fetched(connection: Connection, stretches: Sequence[_Stretch], kept: Ordere
         binary=True,
     ).fetchall()
     kept.update((first_id, _Row(records, payloads, len(payloads))) for first_id, records, payloads in rows)
-    return Fetched(stretches, dict(kept))
+    fetched = Fetched(stretches, dict(kept))
+    _drop(kept)
+    return fetched

@@ -25,7 +25,6 @@ FEWEST = 1_000
 """Records of a document from which on the next one is compared with it."""
 SMALLEST = 0.5
 """Size of a document as a part of its base's, in bytes: to look at the base of a small delta costs more."""
-
 MOST_OF_A_ROW = 50_000
 """Stretches that a row tells of."""
 

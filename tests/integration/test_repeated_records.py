@@ -233,7 +233,7 @@ def test_fewer_records_of_the_base_are_fetched_at_once_where_they_are_large(
     assert b"".join(payload for some in payloads for payload in some) == whole
     assert max(map(len, payloads)) < 20
     assert max(len(some.rows) for some in fetched) <= 4
-    assert len(next(document_reader.fetch(pipeline.warehouse, number)).rows) > 4
+    assert len(next(document_reader.fetch(pipeline.warehouse, number, record_bytes=1)).rows) > 4
 
 
 def test_p3_a_file_that_returns_to_what_it_was_ends_there(csv: Callable[..., Pipeline], folder: Path) -> None:

@@ -151,6 +151,7 @@ def test_keys_are_looked_for_in_the_base_by_hashes_however_often_a_connection_wa
         [planned] = connection.execute(
             "select generic_plans, custom_plans from pg_prepared_statements where statement like '%any%'"
         ).fetchall()
+        assert connection.execute("show jit").fetchone() == ("off",)
     assert planned[0] == 0
     assert planned[1] > 5
 
