@@ -204,10 +204,15 @@ def test_p4_a_batch_that_cannot_be_stored_moves_no_cursor_and_leaves_no_trace(
     assert row == (0, 0, 0)
 
 
+@pytest.mark.parametrize("is_new", [True, False], ids=["both insert it", "both replace one"])
 def test_p3_of_two_merges_at_the_same_time_the_newer_version_stays(
-    world: Callable[[], World], database_url: str
+    world: Callable[[], World], database_url: str, *, is_new: bool
 ) -> None:
     it = world()
+    if not is_new:
+        it.arrive(PARTITIONS[2], [("1", "first", None)])
+        it.validate(PARTITIONS[2])
+        it.merge(PARTITIONS[2], whole=False)
     for partition, name in zip(PARTITIONS[:2], ("A", "B"), strict=True):
         it.arrive(partition, [("1", name, None)])
         it.validate(partition)
