@@ -210,12 +210,11 @@ def test_p3_of_two_merges_at_the_same_time_the_newer_version_stays(
 ) -> None:
     it = world()
     if not is_new:
-        it.arrive(PARTITIONS[2], [("1", "first", None)])
+        it.arrive(PARTITIONS[2], [("1", "C", None)])
         it.validate(PARTITIONS[2])
         it.merge(PARTITIONS[2], whole=False)
-    for partition, name in zip(PARTITIONS[:2], ("A", "B"), strict=True):
-        it.arrive(partition, [("1", name, None)])
-        it.validate(partition)
+    it.arrive(PARTITIONS[0], [("1", "A", None)])
+    it.validate(PARTITIONS[0])
     older = it.hold(PARTITIONS[0])
 
     def merge_older() -> None:
@@ -225,7 +224,10 @@ def test_p3_of_two_merges_at_the_same_time_the_newer_version_stays(
 
     thread = threading.Thread(target=merge_older)
     with it.connection.transaction():
-        it.merge(PARTITIONS[1], whole=False)  # inserted, and not committed yet
+        # none of it is committed yet: the other sees nothing of it when it begins
+        it.arrive(PARTITIONS[1], [("1", "B", None)])
+        it.validate(PARTITIONS[1])
+        it.merge(PARTITIONS[1], whole=False)
         thread.start()
         _wait_until_blocked(database_url, "older")
     thread.join()
