@@ -83,10 +83,11 @@ class Repeats:
         """Compare the records that follow with the base."""
         if not found:
             return
-        payloads, lines = payloads_of(found), self._lines(found)
+        payloads = payloads_of(found)
+        matches, lines = self._matching.take(payloads), self._lines(found)
         first, place = _first_position(found), 0
         news: list[RawRecord] = []
-        for match in self._matching.take(payloads):
+        for match in matches:
             news += [RawRecord(first + n, payloads[n], None) for n in range(place, match.place)]
             place = match.place + match.length
             if match.position < self._highest:
@@ -147,7 +148,9 @@ class Repeats:
     def _lines(self, found: Sequence[RawRecord]) -> Sequence[int] | None:
         """Lines of each record in its file; None if each is one."""
         payloads, encoding = payloads_of(found), self.base.layout["encoding"]
-        if isinstance(found, Rows) and csv_lines.count(payloads[0], encoding) <= 1:
+        # what is cut at LF alone is a line if a record of the base is that, byte for byte
+        is_cut = self._matching.each_a_line or not csv_lines.is_bytewise(encoding)
+        if isinstance(found, Rows) and is_cut and csv_lines.count(payloads[0], encoding) <= 1:
             return None  # only before the first of them there may be others
         return [csv_lines.count(payload, encoding) for payload in payloads]
 

@@ -79,11 +79,14 @@ class Lines:
 
     def __init__(self, file: Stream, mark: bytes, encoding: str, comment: str | None = None) -> None:
         self.encoding = encoding
-        self._cutter = _Cutter(file, mark) if is_bytewise(encoding) else _DecodingCutter(file, mark, encoding)
+        self._is_bytewise = is_bytewise(encoding)
+        self._cutter = _Cutter(file, mark) if self._is_bytewise else _DecodingCutter(file, mark, encoding)
         self._comment = comment
         self._ahead: Sequence[bytes] = ()
         self._at = 0
         """How many of those ahead were read."""
+        self._by_lf = False
+        """Whether those ahead may have a CR within."""
         self._before: list[bytes] = []
         self._row: list[bytes] = []
         self.taken = 0
@@ -133,17 +136,26 @@ class Lines:
         self.put_back(self._row)
         self._row = []
 
-    def many(self, most: int) -> Sequence[bytes]:
-        """The next lines; none of them counts as taken yet."""
+    def many(self, most: int, *, by_lf: bool = False) -> Sequence[bytes]:
+        """The next lines; none of them counts as taken yet.
+
+        `by_lf`: they are cut at LF alone, in a third of the time. One may be several then: `texts` is None,
+        and `recut` cuts it.
+        """
         if len(self._ahead) - self._at < most:
-            self._ahead, self._at = [*self._ahead[self._at :], *self._cutter.cut(BATCH_BYTES)], 0
+            by_lf = by_lf and self._is_bytewise
+            more = self._cutter.cut(BATCH_BYTES, by_lf=by_lf)
+            self._ahead, self._at = [*self._ahead[self._at :], *more], 0
+            self._by_lf |= by_lf
         lines = self._ahead[self._at : self._at + most]
         self._at += len(lines)
         return lines
 
     def texts(self, lines: Sequence[bytes]) -> Sequence[str] | None:
-        """The text of lines; None where bytes are not of the encoding, or one is a comment."""
+        """The text of lines; None where bytes are not of the encoding, one is a comment, or several lines."""
         encoding = self.encoding
+        if self._by_lf and any(b"\r" in line.removesuffix(b"\n").removesuffix(b"\r") for line in lines):
+            return None
         try:
             texts = [line.decode(encoding) for line in lines]
         except UnicodeError:
@@ -166,6 +178,12 @@ class Lines:
             self._at -= len(lines)  # they are there still: a copy for each bad row would cost its square
         else:
             self._ahead, self._at = [*lines, *self._ahead[self._at :]], 0
+
+    def recut(self) -> None:
+        """Cut those ahead at every line break, if that was not done."""
+        if self._by_lf:
+            self._ahead = b"".join(self._ahead[self._at :]).splitlines(keepends=True)
+            self._at, self._by_lf = 0, False
 
     @property
     def are_ahead(self) -> bool:
@@ -195,7 +213,7 @@ class _Cutter:
         self.digest = hashlib.sha256(mark)
         """Of the mark and what was read."""
 
-    def cut(self, size: int) -> Sequence[bytes]:
+    def cut(self, size: int, *, by_lf: bool = False) -> Sequence[bytes]:
         """The next lines, some `size` bytes of them and one at least; none at the end."""
         lines: list[bytes] = []
         while size > 0 or not lines:
@@ -203,14 +221,15 @@ class _Cutter:
             if not more:
                 return lines + self._end()
             self.digest.update(more)
-            lines += self._ended_by(more)
+            lines += self._ended_by(more, by_lf=by_lf)
             size -= len(more)
         return lines
 
-    def _ended_by(self, more: bytes) -> list[bytes]:
+    def _ended_by(self, more: bytes, *, by_lf: bool) -> list[bytes]:
         """The lines that end in what was read."""
-        # what is quicker knows LF alone
-        lines = more.splitlines(keepends=True) if b"\r" in more else io.BytesIO(more).readlines()
+        # what is quicker knows LF alone; a file without any would be one line
+        quickly = b"\n" in more if by_lf else b"\r" not in more
+        lines = io.BytesIO(more).readlines() if quickly else more.splitlines(keepends=True)
         begins = [] if lines[-1].endswith(b"\n") else [lines.pop()]
         if self._begun and self._begun[-1].endswith(b"\r") and not more.startswith(b"\n"):
             lines = self._end() + lines  # it was a CR without LF
@@ -238,8 +257,9 @@ class _DecodingCutter(io.RawIOBase):
         self._text = io.TextIOWrapper(buffered, encoding=encoding, errors=KEPT, newline="")
         self.digest = hashlib.sha256(mark)
 
-    def cut(self, size: int) -> Sequence[bytes]:
+    def cut(self, size: int, *, by_lf: bool = False) -> Sequence[bytes]:
         """The next lines, some `size` characters of them and one at least; none at the end."""
+        del by_lf  # LF is several bytes here
         self._read = 0
         return [self._bytes(line) for line in self._text.readlines(size)]
 

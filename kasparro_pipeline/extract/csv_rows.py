@@ -79,16 +79,23 @@ def _runs(
 ) -> Iterator[Sequence[RawRecord]]:
     """All records of the file, at most BATCH_ROWS at a time."""
     position = 0
-    while ahead := lines.many(BATCH_ROWS if position > FIRST_ROWS else min(FIRST_ROWS, BATCH_ROWS)):
+    while True:
         known = came_before()
+        most = BATCH_ROWS if position > FIRST_ROWS else min(FIRST_ROWS, BATCH_ROWS)
+        ahead = lines.many(most, by_lf=known is not None)
+        if not ahead:
+            return
         # one that came before as a row begins and ends outside of quotes: all are rows if the others are
         texts = lines.texts(ahead if known is None else [ahead[place] for place in known(ahead)])
         table = None if texts is None else _table_of(texts, layout)
         if table is None:
             lines.put_back(ahead)
+            lines.recut()
             records: Sequence[RawRecord] = list(_one_by_one(lines, layout, position))
         elif known is None:
-            records = Rows(position, lines.take_many(ahead), table)
+            taken = lines.take_many(ahead)
+            # what stands before the first one was taken with it
+            records = Rows(position, taken, table, each_a_line=len(taken[0]) == len(ahead[0]))
         else:
             records = _RowsToRead(position, lines.take_many(ahead), layout)
         position += len(records)

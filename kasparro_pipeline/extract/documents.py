@@ -40,10 +40,19 @@ class RawRecord:
 class Rows(Sequence[RawRecord]):
     """Consecutive records of a document whose values are a table: many of them in little room."""
 
-    def __init__(self, start: int, payloads: Sequence[bytes], table: Table | None = None) -> None:
+    def __init__(
+        self,
+        start: int,
+        payloads: Sequence[bytes],
+        table: Table | None = None,
+        *,
+        each_a_line: bool = False,
+    ) -> None:
         self.start = start
         """Position of the first."""
         self.payloads = payloads
+        self.each_a_line = each_a_line
+        """Whether each is known to be a line of its file, without a line break within."""
         self._table = table
 
     @property
@@ -79,7 +88,8 @@ class Rows(Sequence[RawRecord]):
             return self
         columns = {name: column[start:stop] for name, column in self.table.columns.items()}
         payloads = self.payloads[start:stop]
-        return Rows(self.start + start, payloads, Table(columns, len(payloads)))
+        table = Table(columns, len(payloads))
+        return Rows(self.start + start, payloads, table, each_a_line=self.each_a_line)
 
 
 def payloads_of(found: Sequence[RawRecord]) -> Sequence[bytes]:

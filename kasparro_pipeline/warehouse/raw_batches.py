@@ -76,39 +76,43 @@ def append(connection: Connection, arrived: Sequence[tuple[int, int, Sequence[Ra
     row = connection.execute(f"select {SCHEMA}.take_raw_ids(%s)", (total,)).fetchone()
     assert row is not None  # noqa: S101 - a function returns a row
     first_id: int = row[0]
-    columns = "first_id, document_id, first_position, records, ends, payloads"
+    columns = "first_id, document_id, first_position, records, each_a_line, ends, payloads"
     statement = f"copy {SCHEMA}.raw_batch ({columns}) from stdin (format binary)"
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         copy.write(_BEGINNING)
         for document_id, stored, records in arrived:
             _require_order(document_id, stored, records)
+            each_a_line = isinstance(records, Rows) and records.each_a_line
             for position, payloads in rows_of(records):
-                copy.write(_binary(first_id, document_id, position, payloads))
+                copy.write(_binary(first_id, document_id, position, payloads, each_a_line=each_a_line))
                 first_id += len(payloads)
         copy.write(_END)
     return first_id - 1
 
 
 _BEGINNING, _END = b"PGCOPY\n\xff\r\n\x00" + bytes(8), b"\xff\xff"
+_TRUE, _NULL = b"\0\0\0\1\1", b"\xff\xff\xff\xff"
 _INT4 = 23
 """The type of the array's elements, by its oid."""
 
 
-def _binary(first_id: int, document_id: int, position: int, payloads: Sequence[bytes]) -> bytes:
+def _binary(
+    first_id: int, document_id: int, position: int, payloads: Sequence[bytes], *, each_a_line: bool
+) -> bytes:
     """A row as COPY reads it in its binary format: each field behind its length.
 
     By hand, since records that stand alone have a row each: psycopg's writer takes ten times as long for it.
     """
     count = len(payloads)
     ends = list(accumulate(map(len, payloads)))
+    numbers = pack(">hiqiqiiii", 7, 8, first_id, 8, document_id, 4, position, 4, count)
     fields = pack(
-        f">hiqiqiiii5i{2 * count + 2}i",
-        *(6, 8, first_id, 8, document_id, 4, position, 4, count),
+        f">i5i{2 * count + 1}i",
         *(20 + 8 * count, 1, 0, _INT4, count, 1),
         *chain.from_iterable(zip(repeat(4), ends, strict=False)),
         ends[-1],
     )
-    return b"".join([fields, *payloads])
+    return b"".join([numbers, _TRUE if each_a_line else _NULL, fields, *payloads])
 
 
 def _require_order(document_id: int, stored: int, records: Sequence[RawRecord]) -> None:

@@ -7,6 +7,7 @@ their column names from it. No statement and no connection belongs here.
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Computed,
@@ -110,6 +111,11 @@ raw_batch = Table(
     Column("records", Integer, nullable=False, comment="how many follow each other, in raw_id and position"),
     Column("ends", ARRAY(Integer), nullable=False, comment="where each record ends in payloads, in bytes"),
     Column("payloads", LargeBinary, nullable=False, comment="the records' bytes, exactly as received"),
+    Column(
+        "each_a_line",
+        Boolean,
+        comment="each record is known to be a line of its file, without a line break within; null: not known",
+    ),
     CheckConstraint("records > 0", name="records"),
     UniqueConstraint("document_id", "first_position"),
 )

@@ -14,7 +14,7 @@ from alembic import command
 
 from kasparro_pipeline.components import CsvSource, comparison, holding, repeats, steps
 from kasparro_pipeline.contract.profile import Profile
-from kasparro_pipeline.extract import csv_rows, records
+from kasparro_pipeline.extract import csv_lines, csv_rows, records
 from kasparro_pipeline.warehouse import document_reader, migrate, raw, raw_batches, repeated
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
         (comparison, "WINDOW", 40),
         (csv_rows, "BATCH_ROWS", 13),
         (raw_batches, "MOST_RECORDS", 5),
+        (csv_lines, "BATCH_BYTES", 200),
+        (csv_lines, "READ_AT_ONCE", 70),
         (document_reader, "AT_ONCE", 7),
         (document_reader, "KEPT_ROWS", 2),
         (steps, "BATCH_SIZE", 10),
@@ -453,13 +455,19 @@ def test_rows_with_quotes_and_blank_lines_are_repeated_like_others(
     assert document(pipeline, "b.csv")[1] == "".join(lines).encode()
 
 
+@pytest.mark.parametrize("came_before", [(), (3, 43)], ids=["new", "came before"])
+@pytest.mark.parametrize("line_break", ["\n", "\r", "\r\n"], ids=["LF", "CR", "CR LF"])
 def test_a_rejected_row_is_told_with_its_line_among_rows_that_came_before(
-    csv: Callable[..., Pipeline], folder: Path
+    line_break: str, came_before: Sequence[int], csv: Callable[..., Pipeline], folder: Path
 ) -> None:
     pipeline = csv()
     lines = lines_of(plain(60))
-    lines[3] = '3,"name\nof two lines",6,same\n'
+    folded = [f'{number},"name{line_break}of two lines",6,same\n' for number in range(60)]
+    for number in came_before:
+        lines[number] = folded[number]
     deliver(pipeline, folder, lines, "a.csv")
+    for number in (3, 43):
+        lines[number] = folded[number]
     for number in (1, 20, 21, 44):
         lines[number] = f"{number},,0,bad\n"
     run = deliver(pipeline, folder, lines, "b.csv")
@@ -467,8 +475,8 @@ def test_a_rejected_row_is_told_with_its_line_among_rows_that_came_before(
         "select reason->>'message' as message from kasparro.rejected_record"
         " cross join jsonb_array_elements(reasons) reason order by raw_id"
     )
-    assert [row["message"].partition(":")[0] for row in told] == ["line 3", "line 23", "line 24", "line 47"]
-    assert run.counts("extracted", "rejected") == (4, 4)
+    assert [row["message"].partition(":")[0] for row in told] == ["line 3", "line 23", "line 24", "line 48"]
+    assert run.counts("extracted", "rejected") == (6 - len(came_before), 4)
     # of all rows of the file, not of those that were taken anew
     assert run.check("rejected_share").metadata["rejected_share"].value == pytest.approx(4 / 60)
 

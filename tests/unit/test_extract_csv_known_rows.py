@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LAYOUT = {"format": "csv", "delimiter": ",", "quote": '"', "encoding": "utf-8", "columns": ["a", "b", "c"]}
-cells = st.text(st.sampled_from('xyé", \n'), max_size=4)
+cells = st.text(st.sampled_from('xyé", \n\r'), max_size=4)
 regular = st.lists(cells, min_size=3, max_size=3).map(
     lambda row: ",".join(
-        '"' + cell.replace('"', '""') + '"' if set(cell) & set('",\n') else cell for cell in row
+        '"' + cell.replace('"', '""') + '"' if set(cell) & set('",\n\r') else cell for cell in row
     )
 )
 lines = st.lists(
-    regular.map(lambda row: row + "\n")
-    | st.sampled_from(["\n", "a,b\n", 'x,"y\n', 'z",1,2\n', ",,\n", '""\n']),
+    st.tuples(regular, st.sampled_from(["\n", "\r\n", "\r"])).map("".join)
+    | st.sampled_from(["\n", "\r\n", "\r", "a,b\n", 'x,"y\n', 'z",1,2\n', ",,\n", '""\n']),
     max_size=12,
 )
 
@@ -74,6 +74,15 @@ def test_lines_end_at_lf_cr_or_both_wherever_reading_pauses(*, body: str, size: 
     assert source.sha256() == hashlib.sha256(body.encode()).digest()
 
 
+def test_a_file_whose_lines_end_with_cr_alone_is_not_taken_for_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(csv_lines, "READ_AT_ONCE", 14)  # never up to the end of a line
+    monkeypatch.setattr(csv_lines, "MAX_LINE", 50)
+    body = "1,2,3\n" + "a,b,cc\r" * 100
+    assert read(body, {b"1,2,3\n", b"a,b,cc\r"}) == read(body, None)
+
+
 def test_a_bad_row_leaves_the_lines_behind_it_where_they_are() -> None:
     source = Lines(io.BytesIO(b'"x"y,1,2\n' + b"1,2,3\n" * 1000), b"", "utf-8")
     next(source)
@@ -98,16 +107,21 @@ def test_one_column_of_many_rows_is_that_of_each_row(*, rows: list[str], encodin
         assert list(csv_rows.column(payloads, layout, name)) == expected
 
 
-def test_the_cells_of_known_rows_are_read_when_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+@pytest.mark.parametrize("line_break", ["\n", "\r\n"], ids=["LF", "CR LF"])
+def test_the_cells_of_known_rows_are_read_when_somebody_asks(
+    line_break: str, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(csv_rows, "BATCH_ROWS", 5)
-    body = "".join(f"{number},x,y\n" for number in range(10))
-    came = {f"{number},x,y\n".encode() for number in range(10)}
+    layout = LAYOUT | {"encoding": encoding}
+    texts = [f"{number},x,y{line_break}" for number in range(10)]
+    came = {text.encode(encoding) for text in texts if not text.startswith("7")}
 
     def known(payloads: Sequence[bytes]) -> list[int]:
         return [place for place, payload in enumerate(payloads) if payload not in came]
 
-    source = Lines(io.BytesIO(body.encode()), b"", "utf-8")
-    batches = [found for found, _ in csv_rows.batches(source, LAYOUT, 0, lambda: known)]
+    source = Lines(io.BytesIO("".join(texts).encode(encoding)), b"", encoding)
+    batches = [found for found, _ in csv_rows.batches(source, layout, 0, lambda: known)]
     for batch in batches:
         assert isinstance(batch, Rows)
         assert batch[1].value == {"a": str(batch.start + 1), "b": "x", "c": "y"}
