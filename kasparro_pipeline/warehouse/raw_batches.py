@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain, pairwise, repeat
-from struct import pack
+from struct import Struct, pack
 
 from kasparro_pipeline.extract.documents import RawRecord, Rows
 from kasparro_pipeline.warehouse.errors import RepeatedRecordError
@@ -31,6 +31,12 @@ class StoredRecords:
 
     def __len__(self) -> int:
         return len(self.raw_ids)
+
+    def add(self, document_id: int, raw_id: int, payload: bytes) -> None:
+        """Add a record that stands alone in its row."""
+        self.document_ids.append(document_id)
+        self.raw_ids.append(raw_id)
+        self.payloads.append(payload)
 
     def take(
         self,
@@ -94,6 +100,8 @@ _BEGINNING, _END = b"PGCOPY\n\xff\r\n\x00" + bytes(8), b"\xff\xff"
 _TRUE, _NULL = b"\0\0\0\1\1", b"\xff\xff\xff\xff"
 _INT4 = 23
 """The type of the array's elements, by its oid."""
+_ALONE = Struct(">hiqiqiiiiii5i3i")
+"""The fields of a row of one record, up to the length of its payload."""
 
 
 def _binary(
@@ -104,6 +112,10 @@ def _binary(
     By hand, since records that stand alone have a row each: psycopg's writer takes ten times as long for it.
     """
     count = len(payloads)
+    if count == 1 and not each_a_line:
+        size = len(payloads[0])
+        head = 7, 8, first_id, 8, document_id, 4, position, 4, 1, -1
+        return _ALONE.pack(*head, 28, 1, 0, _INT4, 1, 1, 4, size, size) + payloads[0]
     ends = list(accumulate(map(len, payloads)))
     numbers = pack(">hiqiqiiii", 7, 8, first_id, 8, document_id, 4, position, 4, count)
     fields = pack(
@@ -133,6 +145,9 @@ def rows_of(records: Sequence[RawRecord]) -> Iterator[tuple[int, Sequence[bytes]
     positions, payloads = _parts(records)
     sizes = list(accumulate(map(len, payloads), initial=0))
     for first, behind in _consecutive(positions):
+        if behind == first + 1:
+            yield positions[first], payloads[first:behind]
+            continue
         start = first
         while start < behind:
             within = bisect_right(sizes, sizes[start] + MOST_BYTES, lo=start) - 1
@@ -162,7 +177,8 @@ def read(connection: Connection, pieces: Sequence[Piece]) -> StoredRecords:
     found = StoredRecords()
     with connection.cursor() as cursor:
         rows = cursor.execute(
-            "select p.document_id, p.start, p.stop, b.first_id, b.first_position, b.ends, b.payloads"
+            "select p.document_id, p.start, p.stop, b.first_id, b.first_position,"
+            " case when b.records > 1 then b.ends end, b.payloads"
             " from unnest(%(documents)s::bigint[], %(starts)s::int[], %(stops)s::int[])"
             " with ordinality as p (document_id, start, stop, number)"
             f" join {SCHEMA}.raw_batch b on b.document_id = p.document_id and b.first_position < p.stop"
@@ -179,6 +195,10 @@ def read(connection: Connection, pieces: Sequence[Piece]) -> StoredRecords:
             binary=True,
         )
         for document_id, start, stop, first_id, first_position, ends, payloads in rows:
+            if ends is None:
+                if first_position >= start:
+                    found.add(document_id, first_id, payloads)
+                continue
             numbers = range(max(start - first_position, 0), min(stop - first_position, len(ends)))
             found.take(document_id, first_id, ends, payloads, numbers)
     return found
