@@ -116,8 +116,8 @@ class Matching:
         self.window = Window()
         self.reached = 0
         """The position in the base behind the last match."""
-        self.each_a_line = True
-        """Whether the records of the base that were read are known to be a line each."""
+        self._others = 0
+        """The position behind the last records of the base that are not known to be a line each."""
         self._found = 0
         """The same of what was only looked for: a batch may be, before the one before it is taken."""
         self._looked_for: deque[tuple[Sequence[bytes], list[Match]]] = deque()
@@ -201,8 +201,14 @@ class Matching:
     def read_up_to(self, position: int) -> None:
         """Read the base up to a position, if it reaches so far."""
         while self.window.behind < position and (more := next(self._stored, None)):
-            self.each_a_line &= more.each_a_line
             self.window.add(more)
+            if not more.each_a_line:
+                self._others = self.window.behind
+
+    @property
+    def each_a_line(self) -> bool:
+        """Whether the records in the window, which alone can match, are known to be a line each."""
+        return self._others <= self.window.first
 
     def pass_on(self) -> list[tuple[int, bytes]]:
         """Forget what lies too far before the last match: see `forget`."""

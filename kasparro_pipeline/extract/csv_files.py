@@ -21,7 +21,14 @@ from kasparro_pipeline.extract.csv_lines import Lines, codec_name
 from kasparro_pipeline.extract.csv_place import Place
 from kasparro_pipeline.extract.csv_spec import CsvFiles
 from kasparro_pipeline.extract.decompression import Archive, Stream, content, digest, kind_of
-from kasparro_pipeline.extract.documents import Batch, CameBefore, Document, KnownDocument, Request
+from kasparro_pipeline.extract.documents import (
+    Batch,
+    CameBefore,
+    Document,
+    KnownDocument,
+    Request,
+    behind_last,
+)
 from kasparro_pipeline.extract.errors import PermanentUpstreamError, TransientUpstreamError, UpstreamError
 
 SAMPLE = 1024 * 1024
@@ -141,7 +148,7 @@ class CsvExtraction:
                 self._received.require_same()
                 if lines.sha256() != sha:
                     raise TransientUpstreamError("the file changed while it was read, but for size and time")
-            cursor = {"sha256": sha.hex(), "records": records[-1].position + 1 if records else skip}
+            cursor = {"sha256": sha.hex(), "records": behind_last(records) if records else skip}
             yield Batch(document, records, cursor, complete=complete, done=complete and done)
 
     def _lines(self, opened: Callable[[], Stream], encoding: Encoding) -> Lines:

@@ -79,14 +79,13 @@ class Lines:
 
     def __init__(self, file: Stream, mark: bytes, encoding: str, comment: str | None = None) -> None:
         self.encoding = encoding
-        self._is_bytewise = is_bytewise(encoding)
-        self._cutter = _Cutter(file, mark) if self._is_bytewise else _DecodingCutter(file, mark, encoding)
+        self._cutter = _Cutter(file, mark) if is_bytewise(encoding) else _DecodingCutter(file, mark, encoding)
         self._comment = comment
         self._ahead: Sequence[bytes] = ()
         self._at = 0
         """How many of those ahead were read."""
         self._by_lf = False
-        """Whether those ahead may have a CR within."""
+        """Whether those ahead, and what the cutter has begun, may have a CR within."""
         self._before: list[bytes] = []
         self._row: list[bytes] = []
         self.taken = 0
@@ -143,10 +142,11 @@ class Lines:
         and `recut` cuts it.
         """
         if len(self._ahead) - self._at < most:
-            by_lf = by_lf and self._is_bytewise
-            more = self._cutter.cut(BATCH_BYTES, by_lf=by_lf)
+            if by_lf and isinstance(self._cutter, _Cutter):
+                more, self._by_lf = self._cutter.cut(BATCH_BYTES, by_lf=True), True
+            else:
+                more = self._cutter.cut(BATCH_BYTES)
             self._ahead, self._at = [*self._ahead[self._at :], *more], 0
-            self._by_lf |= by_lf
         lines = self._ahead[self._at : self._at + most]
         self._at += len(lines)
         return lines
@@ -181,9 +181,9 @@ class Lines:
 
     def recut(self) -> None:
         """Cut those ahead at every line break, if that was not done."""
-        if self._by_lf:
-            self._ahead = b"".join(self._ahead[self._at :]).splitlines(keepends=True)
-            self._at, self._by_lf = 0, False
+        if self._by_lf and isinstance(self._cutter, _Cutter):
+            ahead = b"".join(self._ahead[self._at :]).splitlines(keepends=True)
+            self._ahead, self._at, self._by_lf = ahead + self._cutter.recut(), 0, False
 
     @property
     def are_ahead(self) -> bool:
@@ -214,7 +214,10 @@ class _Cutter:
         """Of the mark and what was read."""
 
     def cut(self, size: int, *, by_lf: bool = False) -> Sequence[bytes]:
-        """The next lines, some `size` bytes of them and one at least; none at the end."""
+        """The next lines, some `size` bytes of them and one at least; none at the end.
+
+        `by_lf`: cut at LF alone, where there is any.
+        """
         lines: list[bytes] = []
         while size > 0 or not lines:
             more = self._file.read(READ_AT_ONCE)
@@ -223,6 +226,12 @@ class _Cutter:
             self.digest.update(more)
             lines += self._ended_by(more, by_lf=by_lf)
             size -= len(more)
+        return lines
+
+    def recut(self) -> list[bytes]:
+        """The lines that have ended in what was begun, if that was cut at LF alone."""
+        *lines, last = b"".join(self._begun).splitlines(keepends=True) or [b""]
+        self._begun = [last] if last else []
         return lines
 
     def _ended_by(self, more: bytes, *, by_lf: bool) -> list[bytes]:
@@ -257,9 +266,8 @@ class _DecodingCutter(io.RawIOBase):
         self._text = io.TextIOWrapper(buffered, encoding=encoding, errors=KEPT, newline="")
         self.digest = hashlib.sha256(mark)
 
-    def cut(self, size: int, *, by_lf: bool = False) -> Sequence[bytes]:
+    def cut(self, size: int) -> Sequence[bytes]:
         """The next lines, some `size` characters of them and one at least; none at the end."""
-        del by_lf  # LF is several bytes here
         self._read = 0
         return [self._bytes(line) for line in self._text.readlines(size)]
 

@@ -85,7 +85,8 @@ def _runs(
         ahead = lines.many(most, by_lf=known is not None)
         if not ahead:
             return
-        # one that came before as a row begins and ends outside of quotes: all are rows if the others are
+        # one that came before as a row begins and ends outside of quotes, or has quotes that do not end and
+        # is told to be unreadable as before: all are rows if the others are
         texts = lines.texts(ahead if known is None else [ahead[place] for place in known(ahead)])
         table = None if texts is None else _table_of(texts, layout)
         if table is None:

@@ -97,6 +97,11 @@ def payloads_of(found: Sequence[RawRecord]) -> Sequence[bytes]:
     return found.payloads if isinstance(found, Rows) else [record.payload for record in found]
 
 
+def behind_last(found: Sequence[RawRecord]) -> int:
+    """The position behind the last of some records, which is not read: it may be unreadable."""
+    return found.start + len(found) if isinstance(found, Rows) else found[-1].position + 1
+
+
 CameBefore = Callable[[Sequence[bytes]], Sequence[int]]
 """Of the next payloads of a document the places of those that no earlier document, of the same layout, is
 known to have as one record each."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from kasparro_pipeline.extract.documents import Batch, Document, KnownDocument
+from kasparro_pipeline.extract.documents import Batch, Document, KnownDocument, behind_last
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
 from kasparro_pipeline.warehouse.tables import SCHEMA
 
@@ -75,5 +75,5 @@ def _row(id_: int, document: Document | None, batch: Batch) -> dict[str, Any]:
         "byte_count": document.byte_count,
         "sha256": document.sha256.hex(),
         "fetched_at": document.fetched_at.isoformat(),
-        "record_count": batch.records[-1].position + 1 if batch.records else 0,
+        "record_count": behind_last(batch.records) if batch.records else 0,
     }

@@ -1,4 +1,4 @@
-"""The statements that merge validated records into the unified table, and that fill an empty one.
+"""The statements that merge validated records into the unified table, fill an empty one, and take back.
 
 When they are run, and how often, is in `unified`; by which rule a record wins stands there too.
 """

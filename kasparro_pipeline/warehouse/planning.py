@@ -20,7 +20,7 @@ _IS_SMALL: LiteralString = (
 
 
 def compare_by_hashes(connection: Connection) -> None:
-    """Join by hashes whatever can be. Look-ups by key have to be written as such, as LATERAL with a LIMIT."""
+    """Join by hashes whatever can be. Look-ups are written as such: LATERAL with a LIMIT, or `= any`."""
     connection.execute(f"{_MEMORY}; set local enable_nestloop = off")
 
 

@@ -18,6 +18,7 @@ from kasparro_pipeline.extract.documents import (
     KnownDocument,
     PartialDocument,
     RawRecord,
+    behind_last,
 )
 from kasparro_pipeline.warehouse import checkpoints, documents, ledger, raw_batches, repeated, snapshots
 from kasparro_pipeline.warehouse.ledger import Connection, Hold
@@ -271,7 +272,7 @@ def _open_document(
     """
     row = None if is_new else _newest(connection, hold.source, document.location)
     records = part.batch.records
-    behind = records[-1].position + 1 if records else 0
+    behind = behind_last(records) if records else 0
     profile = Jsonb(part.profile) if part.profile else None
     if row and row[2] is None and bytes(row[1]) == document.sha256 and row[3] == hold.partition_key:
         stored = _next_position(connection, row[0])

@@ -21,7 +21,7 @@ from kasparro_pipeline.components.steps import merge_validated, validate_raw
 from kasparro_pipeline.contract.spec import Contract
 from kasparro_pipeline.extract.documents import Batch, Document
 from kasparro_pipeline.extract.json_records import records
-from kasparro_pipeline.warehouse import checkpoints, ledger, raw, unified
+from kasparro_pipeline.warehouse import checkpoints, ledger, planning, raw, unified
 from kasparro_pipeline.warehouse.errors import RepeatedRecordError
 
 if TYPE_CHECKING:
@@ -204,15 +204,23 @@ def test_p4_a_batch_that_cannot_be_stored_moves_no_cursor_and_leaves_no_trace(
     assert row == (0, 0, 0)
 
 
+@pytest.mark.parametrize("a_pass", [0, 20], ids=["few beside the table", "many beside the table"])
 @pytest.mark.parametrize("is_new", [True, False], ids=["both insert it", "both replace one"])
 def test_p3_of_two_merges_at_the_same_time_the_newer_version_stays(
-    world: Callable[[], World], database_url: str, *, is_new: bool
+    world: Callable[[], World],
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_new: bool,
+    a_pass: int,
 ) -> None:
+    monkeypatch.setattr(planning, "A_PASS", a_pass)
     it = world()
     if not is_new:
         it.arrive(PARTITIONS[2], [("1", "C", None)])
         it.validate(PARTITIONS[2])
         it.merge(PARTITIONS[2], whole=False)
+    it.connection.execute("analyze kasparro.unified_record")
     it.arrive(PARTITIONS[0], [("1", "A", None)])
     it.validate(PARTITIONS[0])
     older = it.hold(PARTITIONS[0])

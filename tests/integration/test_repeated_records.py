@@ -441,6 +441,18 @@ def test_p7_a_row_that_came_before_is_not_taken_for_one_inside_of_quotes(
     assert run.counts("repeated")[0] > 40
 
 
+def test_p9_an_unreadable_row_at_the_end_of_a_file_is_repeated_like_others(
+    csv: Callable[..., Pipeline], folder: Path
+) -> None:
+    pipeline = csv()
+    lines = [*lines_of(plain(60)), "60,ragged,1,same,extra\n"]
+    deliver(pipeline, folder, lines, "a.csv")
+    lines[40] = "40,other,1,same\n"
+    run = deliver(pipeline, folder, lines, "b.csv")
+    assert run.counts("extracted", "repeated", "updated", "rejected") == (1, 60, 1, 0)
+    assert document(pipeline, "b.csv")[1] == "".join(lines).encode()
+
+
 def test_rows_with_quotes_and_blank_lines_are_repeated_like_others(
     csv: Callable[..., Pipeline], folder: Path
 ) -> None:

@@ -7,7 +7,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kasparro_pipeline.extract import csv_lines, csv_rows
@@ -17,7 +17,10 @@ from kasparro_pipeline.extract.documents import RawRecord, Rows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LAYOUT = {"format": "csv", "delimiter": ",", "quote": '"', "encoding": "utf-8", "columns": ["a", "b", "c"]}
+LAYOUT: dict[str, Any] = {"format": "csv", "delimiter": ",", "quote": '"', "encoding": "utf-8"} | {
+    "columns": ["a", "b", "c"],
+    "comment": "#",
+}
 cells = st.text(st.sampled_from('xyé", \n\r'), max_size=4)
 regular = st.lists(cells, min_size=3, max_size=3).map(
     lambda row: ",".join(
@@ -26,7 +29,7 @@ regular = st.lists(cells, min_size=3, max_size=3).map(
 )
 lines = st.lists(
     st.tuples(regular, st.sampled_from(["\n", "\r\n", "\r"])).map("".join)
-    | st.sampled_from(["\n", "\r\n", "\r", "a,b\n", 'x,"y\n', 'z",1,2\n', ",,\n", '""\n']),
+    | st.sampled_from(["\n", "\r\n", "\r", "#c\n", "a,b\n", 'x,"y\n', 'z",1,2\n', ",,\n", '""\n']),
     max_size=12,
 )
 
@@ -38,19 +41,29 @@ def read(body: str, came: set[bytes] | None) -> list[RawRecord]:
         return [place for place, payload in enumerate(payloads) if payload not in (came or ())]
 
     found = csv_rows.batches(
-        Lines(io.BytesIO(body.encode()), b"", "utf-8"), LAYOUT, 0, lambda: known if came is not None else None
+        Lines(io.BytesIO(body.encode()), b"", "utf-8", LAYOUT["comment"]),
+        LAYOUT,
+        0,
+        lambda: known if came is not None else None,
     )
     return [record for records, _ in found for record in records]
 
 
-@given(earlier=lines, later=lines)
-def test_a_file_has_the_same_records_whatever_of_it_came_before(
-    *, earlier: list[str], later: list[str]
+@given(earlier=lines, later=lines, size=st.integers(1, 40))
+@example(earlier=["1,2,3\n"], later=["1,2,3\n", '4,"p\n', 'q",r\r', "s,t,u\n"], size=17)
+@example(earlier=["1,2,3\n"], later=["1,2,3\n", "#c\n", "x,y,z\r", "s,t,u\n"], size=16)
+def test_a_file_has_the_same_records_whatever_of_it_came_before_and_wherever_its_reading_pauses(
+    *, earlier: list[str], later: list[str], size: int
 ) -> None:
     came = {record.payload for record in read("".join(earlier), None) if record.value is not None}
     mixed = "".join(line for pair in zip(later, [*earlier, *later], strict=False) for line in pair)
     for body in ("".join(later), mixed, "".join(earlier)):
-        assert read(body, came) == read(body, None)
+        expected = read(body, None)
+        assert read(body, came) == expected
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(csv_lines, "READ_AT_ONCE", size)
+            patch.setattr(csv_lines, "BATCH_BYTES", size)
+            assert read(body, came) == expected
 
 
 @given(rows=lines, size=st.integers(1, 12))
