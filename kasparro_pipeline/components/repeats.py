@@ -39,7 +39,7 @@ class Asked(NamedTuple):
     groups: Callable[[], Groups]
     """The records that share a key."""
     with_keys: Callable[[Sequence[str]], Sequence[int]]
-    """Raw ids of the records that have one of some keys."""
+    """Raw ids of the records that have one of some keys; and of others, which the base has not."""
     payloads: Callable[[Sequence[int]], Iterable[bytes]]
     """Payloads by raw ids, which rise."""
 
