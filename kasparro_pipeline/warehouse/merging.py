@@ -13,6 +13,10 @@ from kasparro_pipeline.warehouse.validated_tables import ARRAYS, unpacked
 
 _RUN = {"run_id": sql.SQL("%(run_id)s::text"), "run_uuid": sql.SQL("%(run_uuid)s::uuid")}
 _COLUMNS = ("source", "source_id", *CONTENT_COLUMNS, "epoch", "version", "content_hash", "raw_id", *_RUN)
+# What replaces a record, named `excluded` as after a conflict; its key stays
+_SETS = sql.SQL(", ").join(
+    sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in _COLUMNS[2:]
+)
 
 _MERGE = """
 with given as materialized (
@@ -134,9 +138,7 @@ def _merging(which: LiteralString, *, few: bool) -> sql.Composed:
         named_values=sql.SQL(", ").join(
             sql.SQL("{} as {}").format(_value(name), sql.Identifier(name)) for name in _COLUMNS[2:]
         ),
-        sets=sql.SQL(", ").join(
-            sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in _COLUMNS[2:]
-        ),
+        sets=_SETS,
     )
 
 
@@ -206,7 +208,5 @@ select (select count(*) from restored), (select count(*) from deleted where was_
         sql.SQL("{} as {}").format(_RUN[name] if name in _RUN else _stored(name, "v"), sql.Identifier(name))
         for name in _COLUMNS[2:]
     ),
-    sets=sql.SQL(", ").join(
-        sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in _COLUMNS[2:]
-    ),
+    sets=_SETS,
 )
