@@ -13,9 +13,13 @@ from kasparro_pipeline.warehouse.validated_tables import ARRAYS, unpacked
 
 _RUN = {"run_id": sql.SQL("%(run_id)s::text"), "run_uuid": sql.SQL("%(run_uuid)s::uuid")}
 _COLUMNS = ("source", "source_id", *CONTENT_COLUMNS, "epoch", "version", "content_hash", "raw_id", *_RUN)
-# What replaces a record, named `excluded` as after a conflict; its key stays
+# What replaces a record, named `excluded` as after a conflict; its key stays. A trigger would set the change
+# where a statement does not, which takes it 8 µs a record
 _SETS = sql.SQL(", ").join(
-    sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in _COLUMNS[2:]
+    [
+        *(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in _COLUMNS[2:]),
+        sql.SQL(f"changed_in = {SCHEMA}.this_change()"),
+    ]
 )
 
 _MERGE = """
