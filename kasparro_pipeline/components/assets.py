@@ -123,7 +123,9 @@ def _asset(
             "dagster/column_schema": _column_schema(source, layer),
         },
     )
-    def layer_asset(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:  # type: ignore[type-arg]  # the plain class says that checks follow
+    def layer_asset(
+        context: dg.AssetExecutionContext, warehouse: Warehouse
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         last = layer == _last_layer(context, source)
         with held(warehouse, source.name, context.partition_key, context.run.run_id, closing=last) as (
             connection,
@@ -137,7 +139,9 @@ def _asset(
             metadata = _metadata(connection, source, layer, hold)
             if layer == "validated":
                 metadata |= quarantine.of_partition(connection, source.name, hold.partition_key)
-        return dg.MaterializeResult(metadata=metadata, check_results=results)
+        yield dg.MaterializeResult(metadata=metadata)
+        # of results within that of the asset Dagster would ask twice which materialization they are about
+        yield from results
 
     return layer_asset
 

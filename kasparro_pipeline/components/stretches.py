@@ -4,7 +4,7 @@ What is decided is in `repeats`; what is kept of them in `warehouse.repeated`.
 """
 
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -38,38 +38,59 @@ class Waiting:
         """
         left = Stretches(array("q"), array("q"), array("q"), array("q"))
         gone: list[tuple[int, int]] = []
-        wanted = set(raw_ids)
-        for number, (position, raw_id, length) in enumerate(
-            zip(self._positions, self._raw_ids, self._lengths, strict=True)
-        ):
-            if length == 1 and raw_id not in wanted and not self._lines:  # half of many, and soon told
-                left.positions.append(position)
-                left.lengths.append(1)
-                left.raw_ids.append(raw_id)
-                left.lines.append(1)
-                continue
-            low = bisect_left(raw_ids, raw_id)
-            high = bisect_left(raw_ids, raw_id + length, lo=low)
-            taken = [found - raw_id for found in raw_ids[low:high]] if low < high else ()
-            for before, behind in pairwise([-1, *taken, length]):
-                start, lines = before + 1, self._lines.get(number)
+        of_number: dict[int, list[int]] = {}
+        place_of = self._place_of()
+        for raw_id in raw_ids:
+            number, place = place_of(raw_id)
+            if place >= 0:
+                of_number.setdefault(number, []).append(place)
+        done = 0
+        for number in sorted(of_number):
+            self._pass_on(left, done, number)
+            done = number + 1
+            position, first, length = self._positions[number], self._raw_ids[number], self._lengths[number]
+            lines = self._lines.get(number)
+            for before, behind in pairwise([-1, *of_number[number], length]):
+                start = before + 1
                 if start < behind:
                     left.positions.append(position + start)
                     left.lengths.append(behind - start)
-                    left.raw_ids.append(raw_id + start)
+                    left.raw_ids.append(first + start)
                     left.lines.append(behind - start if lines is None else sum(lines[start:behind]))
-            gone += [(raw_id + place, position + place) for place in taken]
+            gone += [(first + place, position + place) for place in of_number[number]]
+        self._pass_on(left, done, len(self))
         return left, gone
+
+    def _pass_on(self, left: Stretches, begin: int, end: int) -> None:
+        """Add those from one number to before another as they are, all at once."""
+        left.positions.extend(self._positions[begin:end])
+        left.raw_ids.extend(self._raw_ids[begin:end])
+        left.lengths.extend(self._lengths[begin:end])
+        lines = self._lengths[begin:end]
+        for number in range(begin, end) if self._lines else ():
+            if number in self._lines:
+                lines[number - begin] = sum(self._lines[number])
+        left.lines.extend(lines)
 
     def position_of(self) -> Callable[[int], int]:
         """What tells the position of a record by its raw id; -1 if it is in none of them."""
+        place_of = self._place_of()
+
+        def position(raw_id: int) -> int:
+            number, place = place_of(raw_id)
+            return -1 if place < 0 else self._positions[number] + place
+
+        return position
+
+    def _place_of(self) -> Callable[[int], tuple[int, int]]:
+        """What tells the number of the stretch that has a raw id, and its place there; -1 without one."""
         order = sorted(range(len(self)), key=self._raw_ids.__getitem__)
         firsts = array("q", [self._raw_ids[number] for number in order])
 
-        def position(raw_id: int) -> int:
-            place = bisect_right(firsts, raw_id) - 1
-            if place < 0 or raw_id - firsts[place] >= self._lengths[order[place]]:
-                return -1
-            return self._positions[order[place]] + raw_id - firsts[place]
+        def place(raw_id: int) -> tuple[int, int]:
+            found = bisect_right(firsts, raw_id) - 1
+            if found < 0 or raw_id - firsts[found] >= self._lengths[order[found]]:
+                return -1, -1
+            return order[found], raw_id - firsts[found]
 
-        return position
+        return place

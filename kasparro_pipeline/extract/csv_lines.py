@@ -154,7 +154,11 @@ class Lines:
     def texts(self, lines: Sequence[bytes]) -> Sequence[str] | None:
         """The text of lines; None where bytes are not of the encoding, one is a comment, or several lines."""
         encoding = self.encoding
-        if self._by_lf and any(b"\r" in line.removesuffix(b"\n").removesuffix(b"\r") for line in lines):
+        if (
+            self._by_lf
+            and b"\r" in b"".join(lines)
+            and any(b"\r" in line.removesuffix(b"\n").removesuffix(b"\r") for line in lines)
+        ):
             return None
         try:
             texts = [line.decode(encoding) for line in lines]
