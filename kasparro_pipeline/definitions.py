@@ -6,6 +6,7 @@ import dagster as dg
 
 from kasparro_pipeline.components import ledger_sensors, run_log
 from kasparro_pipeline.components.freshness_schedule import build_freshness_schedule
+from kasparro_pipeline.components.kept_connections import in_process_executor
 from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.components.settings import PipelineSettings
 
@@ -24,7 +25,7 @@ def build_definitions(warehouse: Warehouse) -> dg.Definitions:
                 ledger_sensors.close_cancelled_runs,
                 ledger_sensors.close_lost_runs,
             ],
-            executor=dg.in_process_executor,
+            executor=in_process_executor,
         ),
     )
 

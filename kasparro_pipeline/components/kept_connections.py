@@ -19,6 +19,7 @@ RECYCLE = 3600
 MOST = 20
 """Connections of each of Dagster's three storages that may be open at once, beside one that stays."""
 
+
 _kept: WeakSet[dg.DagsterInstance] = WeakSet()
 
 
@@ -54,3 +55,19 @@ def _require_alive(connection: Any, _record: object, _proxy: object) -> None:  #
         raise DisconnectionError from error
     finally:
         cursor.close()
+
+
+def _in_process(context: dg.InitExecutorContext) -> dg.Executor:
+    keep_connections(context.instance)
+    made = dg.in_process_executor.executor_creation_fn
+    assert made is not None  # noqa: S101 - Dagster's own has one
+    return made(context)
+
+
+in_process_executor = dg.ExecutorDefinition(
+    dg.in_process_executor.name,
+    dg.in_process_executor.config_schema,  # type: ignore[arg-type]  # it takes one that is made already
+    executor_creation_fn=_in_process,
+    description="All steps of a run in one process, which keeps Dagster's connections.",
+)
+"""Dagster's own of that name. It is made before a run tells that it has begun; resources are made later."""

@@ -12,6 +12,7 @@ from pydantic import Field
 from kasparro_pipeline.components import steps
 from kasparro_pipeline.components.api_links import links_to_api
 from kasparro_pipeline.components.holding import held
+from kasparro_pipeline.components.kept_connections import in_process_executor
 from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.components.source import Source
 from kasparro_pipeline.warehouse import ledger, rejected
@@ -75,7 +76,7 @@ def build_replay(source: Source) -> dg.JobDefinition:
             f"Validate the rejected records of {source.name} again under its present contract, and merge "
             "what passes. The upstream is not asked."
         ),
-        executor_def=dg.in_process_executor,
+        executor_def=in_process_executor,
     )
     def replay_rejected() -> None:
         replay()

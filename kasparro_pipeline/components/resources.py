@@ -17,7 +17,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagster le
     database_url: str | None = None
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Before the first step of a run: from here on it keeps Dagster's connections."""
+        """Before the first step of a run, or of the process of a step: it keeps Dagster's connections."""
         if context.run is not None and context.instance is not None:
             keep_connections(context.instance)
 

@@ -24,6 +24,7 @@ import uvicorn
 from alembic import command
 from psycopg.rows import dict_row
 
+from kasparro_pipeline.components.kept_connections import in_process_executor
 from kasparro_pipeline.components.resources import Warehouse
 from kasparro_pipeline.definitions import build_definitions
 from kasparro_pipeline.extract.documents import RawRecord
@@ -291,7 +292,7 @@ def pipeline_of(
         definitions = dg.Definitions.merge(
             component(spec).definitions("it"),
             dg.Definitions(
-                resources={"warehouse": Warehouse(database_url=database_url)}, executor=dg.in_process_executor
+                resources={"warehouse": Warehouse(database_url=database_url)}, executor=in_process_executor
             ),
         )
         return Pipeline(definitions, instance, warehouse)

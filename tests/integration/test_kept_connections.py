@@ -8,6 +8,9 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
+from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from kasparro_pipeline.components.csv_source import CsvSource
 from kasparro_pipeline.components.kept_connections import keep_connections
@@ -52,6 +55,20 @@ def test_a_run_makes_few_connections_to_dagsters_database(
     before = sessions(warehouse)
     assert on_postgres.run("it", "a.csv").success
     assert sessions(warehouse) - before < 5
+
+
+def test_a_run_worker_keeps_its_connections_from_the_first_event_on(
+    on_postgres: Pipeline, warehouse: psycopg.Connection[Any]
+) -> None:
+    job = on_postgres.definitions.resolve_job_def("it")
+    reference = on_postgres.instance.get_ref()
+    with dg.DagsterInstance.from_ref(reference) as instance:  # another than the one that made the run
+        tags = {**job.run_tags, PARTITION_NAME_TAG: "a.csv"}
+        run = on_postgres.instance.create_run_for_job(job, tags=tags)
+        before = sessions(warehouse)
+        assert execute_run(InMemoryJob(job), run, instance).success
+    # the plan, one for each storage, and where one is asked while its connection is in use
+    assert sessions(warehouse) - before <= 7
 
 
 def test_a_connection_that_broke_within_a_run_is_replaced(

@@ -15,6 +15,7 @@ from dagster._core.storage.tags import PARTITION_NAME_TAG
 from psycopg.rows import dict_row
 
 from kasparro_pipeline import components
+from kasparro_pipeline.components.kept_connections import in_process_executor
 from kasparro_pipeline.components.resources import Warehouse
 from tests.benchmarks.load import worker
 
@@ -41,7 +42,7 @@ def _definitions(order: dict[str, Any]) -> dg.Definitions:
     return dg.Definitions.merge(
         source.definitions(order["source"]),
         dg.Definitions(
-            resources={"warehouse": Warehouse(database_url=order["url"])}, executor=dg.in_process_executor
+            resources={"warehouse": Warehouse(database_url=order["url"])}, executor=in_process_executor
         ),
     )
 
