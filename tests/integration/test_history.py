@@ -194,6 +194,14 @@ def test_a_record_that_goes_a_b_a_has_three_versions(warehouse: Connection) -> N
     assert titles == ["A", "B", "A"]
 
 
+def test_whoever_changes_a_record_cannot_name_another_change(warehouse: Connection) -> None:
+    put(warehouse, "a", "x")
+    warehouse.execute("update kasparro.unified_record set title = 'y', changed_in = 0")
+    assert warehouse.execute("select changed_in from kasparro.unified_record").fetchall() == [
+        (changes(warehouse)[-1][0],)
+    ]
+
+
 def test_p9_a_long_transaction_holds_up_no_other_and_is_dated_when_it_ends(
     warehouse: Connection, database_url: str
 ) -> None:
