@@ -275,7 +275,8 @@ def test_the_view_unpacks_a_row_once_for_all_its_records(warehouse: Connection) 
 def test_postgresql_keeps_no_statistics_of_payloads_and_of_arrays_in_batches(warehouse: Connection) -> None:
     asked = warehouse.execute(
         "select a.attrelid::regclass::text, a.attname"
-        " from pg_attribute a join pg_type t on t.oid = a.atttypid where a.attrelid = any (%s::regclass[]) and a.attnum > 0 and not a.attisdropped"
+        " from pg_attribute a join pg_type t on t.oid = a.atttypid"
+        " where a.attrelid = any (%s::regclass[]) and a.attnum > 0 and not a.attisdropped"
         " and (t.typcategory = 'A' or a.attname = 'payloads') and a.attstattarget is distinct from 0",
         ([f"kasparro.{name}_batch" for name in ("raw", "repeated", "validated")],),
     ).fetchall()
