@@ -19,7 +19,6 @@ RECYCLE = 3600
 MOST = 20
 """Connections of each of Dagster's three storages that may be open at once, beside one that stays."""
 
-
 _kept: WeakSet[dg.DagsterInstance] = WeakSet()
 
 

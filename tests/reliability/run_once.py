@@ -6,6 +6,7 @@ import sys
 import dagster as dg
 
 from kasparro_pipeline import components
+from kasparro_pipeline.components.kept_connections import in_process_executor
 from kasparro_pipeline.components.resources import Warehouse
 
 
@@ -17,7 +18,7 @@ def main() -> None:
         component(component.spec_class.model_validate(asked["attributes"])).definitions("it"),
         dg.Definitions(
             resources={"warehouse": Warehouse(database_url=asked["database_url"])},
-            executor=dg.in_process_executor,
+            executor=in_process_executor,
         ),
     )
     with dg.DagsterInstance.ephemeral() as instance:
