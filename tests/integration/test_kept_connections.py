@@ -11,6 +11,7 @@ import pytest
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
 from dagster._core.storage.tags import PARTITION_NAME_TAG
+from sqlalchemy import Engine, event, text
 
 from kasparro_pipeline.components.csv_source import CsvSource
 from kasparro_pipeline.components.kept_connections import keep_connections
@@ -69,6 +70,32 @@ def test_a_run_worker_keeps_its_connections_from_the_first_event_on(
         assert execute_run(InMemoryJob(job), run, instance).success
     # the plan, one for each storage, and where one is asked while its connection is in use
     assert sessions(warehouse) - before <= 7
+
+
+def test_a_run_asks_once_what_each_of_dagsters_tables_looks_like(on_postgres: Pipeline) -> None:
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
+        if "pg_catalog.pg_class" in statement:
+            asked.append(f"{statement} {parameters}")
+
+    keep_connections(on_postgres.instance)
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        assert on_postgres.run("it", "a.csv").success
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert asked
+    assert len(asked) == len(set(asked))
+
+
+def test_a_table_that_comes_later_is_found(on_postgres: Pipeline) -> None:
+    keep_connections(on_postgres.instance)
+    storage: Any = on_postgres.instance.event_log_storage
+    assert not storage.has_table("later")
+    with storage.index_connection() as connection:
+        connection.execute(text("create table later (id int)"))
+    assert storage.has_table("later")
 
 
 def test_a_connection_that_broke_within_a_run_is_replaced(
