@@ -4,11 +4,12 @@ Most of what comes again stands where it stood, so stretches are compared at onc
 around a difference. What a record that was not found means is told in `repeats`.
 """
 
+import re
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from operator import eq
+from operator import eq, gt
 from typing import NamedTuple
 
 from kasparro_pipeline.warehouse.document_reader import DocumentRecords
@@ -19,6 +20,7 @@ MOST_COMPARED = 2_048
 NEAR = 16
 """Records in a row that may differ in their place, as changed ones do, before they are looked for elsewhere;
 and records of the base that may be missing, before the whole window is looked through."""
+_RUN = re.compile(b"\1+")
 
 
 class Match(NamedTuple):
@@ -82,14 +84,18 @@ class Window:
         self._places = None
         return left
 
-    def stretches(self, position: int, length: int) -> Iterator[tuple[int, int, int]]:
-        """Of some records the stretches of rising raw ids: position, raw id of the first, and length."""
-        place, behind = bisect_right(self.begins, position) - 1, position + length
-        while position < behind:
-            end = self.begins[place + 1] if place + 1 < len(self.begins) else behind
-            length = min(end, behind) - position
-            yield position, self.raw_ids[place] + position - self.begins[place], length
-            position, place = position + length, place + 1
+    def stretches(self, matches: Iterable[Match]) -> Iterator[tuple[int, int, int]]:
+        """Of matched records the stretches of rising raw ids: place in the batch, first raw id, length."""
+        begin = end = raw_id = 0
+        for place, position, length in matches:
+            while length:
+                if not begin <= position < end:
+                    number = bisect_right(self.begins, position) - 1
+                    begin, raw_id = self.begins[number], self.raw_ids[number]
+                    end = self.begins[number + 1] if number + 1 < len(self.begins) else self.behind
+                here = min(length, end - position)
+                yield place, raw_id + position - begin, here
+                place, position, length = place + here, position + here, length - here  # noqa: PLW2901 - the rest
 
     def find(self, payload: bytes, number: int) -> int:
         """The number of a record that is not matched, by preference soon behind `number`; -1 without one."""
@@ -125,7 +131,7 @@ class Matching:
 
     def unknown(self, payloads: Sequence[bytes]) -> list[int]:
         """The places of those of the next payloads that are not found in the base, as far as one looks."""
-        matches = list(self._matches(payloads, taking=False))
+        matches = self._matches(payloads, taking=False)
         self._looked_for.append((payloads, matches))
         found: list[int] = []
         place = 0
@@ -142,7 +148,7 @@ class Matching:
             looked_for, matches = self._looked_for.popleft()
             if looked_for is payloads and self._taken(matches):
                 return matches
-        return list(self._matches(payloads, taking=True))
+        return self._matches(payloads, taking=True)
 
     def _taken(self, matches: Sequence[Match]) -> bool:
         """Take matches that were looked for, if nothing of them is taken: of equal records one is enough."""
@@ -159,22 +165,23 @@ class Matching:
             self.reached = matches[-1].position + matches[-1].length
         return True
 
-    def _matches(self, payloads: Sequence[bytes], *, taking: bool) -> Iterator[Match]:
+    def _matches(self, payloads: Sequence[bytes], *, taking: bool) -> list[Match]:
         start = self.reached if taking else max(self.reached, self._found)
         self.read_up_to(start + self._reach + len(payloads))
-        window = self.window
+        window, found = self.window, list[Match]()
         place, number, size = 0, start - window.first, FIRST_COMPARED
         while place < len(payloads):
             same = bytes(map(eq, payloads[place : place + size], window.payloads[number : number + size]))
-            done = 0
-            for begin, length in self._runs(same, number):
-                done = begin + length
+            position, done = window.first + number, 0
+            for begin, end in self._runs(same, number):
+                found.append(Match(place + begin, position + begin, end - begin))
                 if taking:
-                    window.taken[number + begin : number + done] = b"\1" * length
-                    self.reached = window.first + number + done
-                else:
-                    self._found = window.first + number + done
-                yield Match(place + begin, window.first + number + begin, length)
+                    window.taken[number + begin : number + end] = b"\1" * (end - begin)
+                done = end
+            if done and taking:
+                self.reached = position + done
+            elif done:
+                self._found = position + done
             place, number = place + done, number + done
             if done and len(same) - done <= NEAR:
                 size = min(2 * size, MOST_COMPARED)  # where the last ones are, is seen with those behind them
@@ -182,21 +189,20 @@ class Matching:
                 number, size = elsewhere, FIRST_COMPARED
             else:
                 place, size = place + 1, FIRST_COMPARED
+        return found
 
     def _runs(self, same: bytes, number: int) -> Iterator[tuple[int, int]]:
         """The runs of what is the same and not matched yet, as far as only few differ between them."""
+        taken = self.window.taken
+        if taken.find(1, number, number + len(same)) >= 0:
+            same = bytes(map(gt, same, taken[number : number + len(same)]))
         done = 0
-        while (begin := same.find(1, done, done + NEAR + 1)) >= 0 and (
-            length := self._length(same, begin, number)
-        ):
-            yield begin, length
-            done = begin + length
-
-    def _length(self, same: bytes, begin: int, number: int) -> int:
-        end = same.find(0, begin)
-        length = (end if end >= 0 else len(same)) - begin
-        taken = self.window.taken.find(1, number + begin, number + begin + length)
-        return length if taken < 0 else taken - number - begin
+        for run in _RUN.finditer(same):
+            begin, end = run.span()
+            if begin - done > NEAR:
+                return
+            yield begin, end
+            done = end
 
     def read_up_to(self, position: int) -> None:
         """Read the base up to a position, if it reaches so far."""

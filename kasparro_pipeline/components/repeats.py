@@ -86,18 +86,20 @@ class Repeats:
         payloads = payloads_of(found)
         matches, lines = self._matching.take(payloads), self._lines(found)
         first, place = _first_position(found), 0
-        news: list[RawRecord] = []
+        others: list[int] = []
         for match in matches:
-            news += [RawRecord(first + n, payloads[n], None) for n in range(place, match.place)]
+            others += range(place, match.place)
             place = match.place + match.length
             if match.position < self._highest:
                 self._touched = None  # records changed their order
             self._highest = max(self._highest, match.position + match.length)
-            self._keep(first, match, lines)
-        news += [RawRecord(first + n, payloads[n], None) for n in range(place, len(payloads))]
+        others += range(place, len(payloads))
+        self._keep(first, matches, lines)
+        news = [RawRecord(first + place, payloads[place], None) for place in others]
         self._news += news
         self._bytes += sum(len(record.payload) + OF_A_RECORD for record in news)
-        self._came.add((record.position, record.payload) for record in news)
+        table = found.read_before(others) if isinstance(found, Rows) else None
+        self._came.add([(record.position, record.payload) for record in news], table)
         self._gone.add(self._matching.pass_on())
         if self._came.are_many or self._gone.are_many:
             self._take_keys()
@@ -134,16 +136,18 @@ class Repeats:
         """The profile of the document, once all of it is settled."""
         return changed(self._profile, self._gone.profile, self._came.profile, self._moved)
 
-    def _keep(self, first: int, match: Match, lines: Sequence[int] | None) -> None:
+    def _keep(self, first: int, matches: Sequence[Match], lines: Sequence[int] | None) -> None:
         """Let matched records wait to be repeated; `first` is the position of their batch."""
-        place, position, length = match
-        low = bisect_left(self._shown, position)
-        for shown in self._shown[low : bisect_left(self._shown, position + length, lo=low)]:
-            self._moved[shown] = first + place + shown - position
-        for start, raw_id, count in self._matching.window.stretches(position, length):
-            at = place + start - position
-            same = None if lines is None else lines[at : at + count]
-            self._stretches.add(first + at, raw_id, count, same)
+        for place, raw_id, length in self._matching.window.stretches(matches):
+            same = None if lines is None else lines[place : place + length]
+            self._stretches.add(first + place, raw_id, length, same)
+        begin = min((match.position for match in matches), default=0)
+        end = max((match.position + match.length for match in matches), default=0)
+        shown = self._shown[bisect_left(self._shown, begin) : bisect_left(self._shown, end)]
+        for place, position, length in matches if shown else ():
+            low = bisect_left(shown, position)
+            for one in shown[low : bisect_left(shown, position + length, lo=low)]:
+                self._moved[one] = first + place + one - position
 
     def _lines(self, found: Sequence[RawRecord]) -> Sequence[int] | None:
         """Lines of each record in its file; None if each is one."""

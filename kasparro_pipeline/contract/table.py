@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Self
 
 
@@ -14,6 +15,15 @@ class Table:
 
     def __len__(self) -> int:
         return self.length
+
+    @classmethod
+    def joined(cls, tables: Sequence[Self]) -> Self:
+        """The records of tables of the same keys, one behind the other."""
+        columns = {
+            name: list(chain.from_iterable(table.columns[name] for table in tables))
+            for name in tables[0].columns
+        }
+        return cls(columns, sum(map(len, tables)))
 
     def part(self, start: int, stop: int) -> Self:
         """The records from `start` to before `stop`."""

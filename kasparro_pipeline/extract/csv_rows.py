@@ -87,7 +87,8 @@ def _runs(
             return
         # one that came before as a row begins and ends outside of quotes, or has quotes that do not end and
         # is told to be unreadable as before: all are rows if the others are
-        texts = lines.texts(ahead if known is None else [ahead[place] for place in known(ahead)])
+        places = () if known is None else known(ahead)
+        texts = lines.texts(ahead if known is None else [ahead[place] for place in places])
         table = None if texts is None else _table_of(texts, layout)
         if table is None:
             lines.put_back(ahead)
@@ -98,17 +99,29 @@ def _runs(
             # what stands before the first one was taken with it
             records = Rows(position, taken, table, each_a_line=len(taken[0]) == len(ahead[0]))
         else:
-            records = _RowsToRead(position, lines.take_many(ahead), layout)
+            records = _RowsToRead(position, lines.take_many(ahead), layout, places, table)
         position += len(records)
         yield records
 
 
 class _RowsToRead(Rows):
-    """Regular rows whose cells nobody may ask for."""
+    """Regular rows, of which only some were read: nobody may ask for the cells of the others."""
 
-    def __init__(self, start: int, payloads: Sequence[bytes], layout: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        start: int,
+        payloads: Sequence[bytes],
+        layout: Mapping[str, Any],
+        places: Sequence[int],
+        table: Table,
+    ) -> None:
         super().__init__(start, payloads)
         self._layout = layout
+        self._places, self._of_places = places, table
+
+    def read_before(self, places: Sequence[int]) -> Table | None:
+        """The cells of those at some places, if just those were read already."""
+        return self._of_places if places == self._places else None
 
     def value(self, place: int) -> object:
         """The cells of one of them, without a look at the others."""

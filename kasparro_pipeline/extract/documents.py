@@ -65,6 +65,10 @@ class Rows(Sequence[RawRecord]):
     def _read(self) -> Table:
         raise NotImplementedError("rows without a table are of a class that reads it")
 
+    def read_before(self, _places: Sequence[int]) -> Table | None:
+        """The values of the records at some places, if just those were read already."""
+        return None
+
     def value(self, place: int) -> object:
         """The value of one of the records."""
         return self.table.record(place)

@@ -120,6 +120,18 @@ def test_one_column_of_many_rows_is_that_of_each_row(*, rows: list[str], encodin
         assert list(csv_rows.column(payloads, layout, name)) == expected
 
 
+def test_the_cells_of_rows_that_are_not_known_are_given_for_just_these() -> None:
+    texts = [f"{number},x,y\n" for number in range(10)]
+    source = Lines(io.BytesIO("".join(texts).encode()), b"", "utf-8")
+    [[found, _]] = csv_rows.batches(source, LAYOUT, 0, lambda: lambda _payloads: [3, 7])
+    assert isinstance(found, Rows)
+    table = found.read_before([3, 7])
+    assert table is not None
+    assert table.columns["a"] == ["3", "7"]
+    assert found.read_before([3]) is None
+    assert found.read_before([3, 7, 8]) is None
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
 @pytest.mark.parametrize("line_break", ["\n", "\r\n"], ids=["LF", "CR LF"])
 def test_the_cells_of_known_rows_are_read_when_somebody_asks(

@@ -165,6 +165,7 @@ def test_raw_ids_that_go_on_are_one_stretch_wherever_the_base_was_cut() -> None:
     for start in range(0, 9, 3):
         raw_id = 7 + start if start < 6 else 100
         window.add(DocumentRecords([(raw_id, 3)], base[start : start + 3]))
-    assert list(window.stretches(1, 7)) == [(1, 8, 5), (6, 100, 2)]
+    matches = [matching.Match(10, 1, 7), matching.Match(20, 8, 1), matching.Match(30, 0, 1)]
+    assert list(window.stretches(matches)) == [(10, 8, 5), (15, 100, 2), (20, 102, 1), (30, 7, 1)]
     assert window.drop(7)[-1] == (6, b"6\n")
-    assert list(window.stretches(7, 2)) == [(7, 101, 2)]
+    assert list(window.stretches([matching.Match(0, 7, 2)])) == [(0, 101, 2)]
