@@ -17,7 +17,7 @@ from tests.benchmarks.figures import Figures
 from tests.benchmarks.load import articles, goals, publish, report, runs, w1, w2, w3
 from tests.benchmarks.load.bench import COPY, DICT, FETCH, OURS, TUNED
 from tests.benchmarks.load.databases import layer_of
-from tests.benchmarks.load.settings import SECTIONS, LoadSettings
+from tests.benchmarks.load.settings import PEERS, SECTIONS, LoadSettings
 from tests.benchmarks.marked import replaced
 from tests.conftest import PROJECT
 
@@ -144,6 +144,14 @@ def test_the_sections_of_a_run_are_chosen_by_name_and_memory_only_when_asked_for
     assert LoadSettings(ROWS="1000", SIZES="3 0.5").table_sizes == (500, 3000)
     with pytest.raises(ValueError, match="no such section: speed"):
         LoadSettings(ONLY="speed")
+
+
+def test_peers_are_measured_all_or_none_or_by_name() -> None:
+    assert LoadSettings().measured_peers == PEERS
+    assert LoadSettings(PEERS="no").measured_peers == ()
+    assert LoadSettings(PEERS="tuned,rest").measured_peers == ("tuned", "rest")
+    with pytest.raises(ValueError, match="yes, no, or some of dict, duckdb, tuned, rest"):
+        LoadSettings(PEERS="airbyte")
 
 
 def test_a_goal_is_met_not_met_or_not_measured(figures: Figures) -> None:

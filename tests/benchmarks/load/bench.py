@@ -26,8 +26,13 @@ class Bench:
 
     @property
     def has_peers(self) -> bool:
-        """Whether the peers are to be measured, and can be."""
-        return self.settings.peers == "yes" and PEERS_PYTHON.exists()
+        """Whether there is a peer to be measured that can be."""
+        return any(map(self.measures, PEERS))
+
+    def measures(self, variant: str) -> bool:
+        """Whether somebody is to be measured, and can be."""
+        mode = PEERS.get(variant)
+        return mode is None or (mode in self.settings.measured_peers and PEERS_PYTHON.exists())
 
     def files(self, rows: int) -> Path:
         """The folder of the files of a table of so many rows."""

@@ -6,6 +6,8 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SECTIONS = ("w1", "w2", "w3", "feed", "fixed", "backfill", "memory")
+PEERS = ("dict", "duckdb", "tuned", "rest")
+"""The ways in which dlt loads."""
 PEERS_PYTHON = Path(__file__).parents[3] / ".venv-peers" / "bin" / "python"
 
 
@@ -28,8 +30,8 @@ class LoadSettings(BaseSettings):
     """Partitions of a backfill."""
     stock_partitions: int = Field(default=5, ge=1, validation_alias="STOCK_PARTITIONS")
     """Partitions of the same with Dagster's stock executor, which takes a minute for each."""
-    peers: str = Field(default="yes", pattern="^(yes|no)$", validation_alias="PEERS")
-    """Whether the peers are measured too."""
+    peers: str = Field(default="yes", validation_alias="PEERS")
+    """Whether the peers are measured too: yes, no, or which of them, between commas or blanks."""
     home: Path = Field(default=Path(".kasparro-bench"), validation_alias="BENCH_HOME")
     """Where the server, the files and the results are kept between runs."""
 
@@ -45,6 +47,19 @@ class LoadSettings(BaseSettings):
         if unknown:
             raise ValueError(f"no such section: {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
         return only
+
+    @field_validator("peers")
+    @classmethod
+    def _known_peers(cls, peers: str) -> str:
+        unknown = [name for name in _words(peers) if name not in PEERS]
+        if peers not in {"yes", "no"} and (unknown or not _words(peers)):
+            raise ValueError(f"yes, no, or some of {', '.join(PEERS)}")
+        return peers
+
+    @property
+    def measured_peers(self) -> tuple[str, ...]:
+        """The peers that are measured too."""
+        return PEERS if self.peers == "yes" else tuple(name for name in PEERS if name in _words(self.peers))
 
     @property
     def sections(self) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ def run(bench: Bench) -> None:
 
 def _loaders(bench: Bench, case: str) -> Iterator[str]:
     for variant in LOADERS[case]:
-        if bench.has_peers or variant in {OURS, COPY}:
+        if bench.measures(variant):
             yield variant
 
 

@@ -57,7 +57,7 @@ def run_feed(bench: Bench) -> None:
 def _round(bench: Bench, server: Server, page_size: int, rows: int, number: int) -> None:
     order = {"address": server.address, "page_size": page_size}
     source = sources.rest_source(server.address, page_size)
-    loaders = [OURS, REST] if bench.has_peers else [OURS]
+    loaders = [OURS, REST] if bench.measures(REST) else [OURS]
     made = {variant: bench.make(variant, SECTION) for variant in loaders}
     for case in (first(page_size), again(page_size)):
         for variant, database in made.items():

@@ -24,7 +24,7 @@ def run(bench: Bench) -> None:
     for rows in bench.settings.table_sizes:
         folder = bench.files(rows)
         base = articles.prepared(folder, "base.csv", partial(articles.rows, rows))
-        loaders = [OURS, TUNED] if bench.has_peers and rows == bench.settings.rows else [OURS]
+        loaders = [OURS, TUNED] if bench.measures(TUNED) and rows == bench.settings.rows else [OURS]
         made = {variant: bench.make(variant, SECTION) for variant in loaders}
         for variant, database in made.items():
             values = bench.load_file(variant, database, base)
