@@ -52,7 +52,7 @@ select min(raw_id), max(raw_id), case when count(*) > 2 then source_id end from 
 group by source_id having count(*) > 1"""
 _OF_KEYS = f"""{_records(_OF_BASE)}
 select raw_id, source_id from records where source_id = any (%(keys)s::text[])"""
-# `offset 0`: for each of the parts by itself PostgreSQL would estimate how many have each key, a tenth of it all
+# `offset 0`: PostgreSQL would estimate of each part by itself how many have each key, a tenth of it all
 _WITH_KEYS = f"""{_records(_OF_PARTITION)}
 select array_agg(raw_id) from (select * from records offset 0) r where source_id = any (%(keys)s::text[])"""
 
