@@ -1,9 +1,11 @@
 """Compiles a contract, once: to a pydantic model that checks and converts values, and to SQL types."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, create_model
@@ -47,8 +49,23 @@ class CompiledContract:
     """Field → the PostgreSQL type that holds its values exactly."""
 
 
+@dataclass(frozen=True, slots=True)
+class _ByDigest:
+    digest: bytes
+    contract: "Contract" = dataclasses.field(compare=False)
+
+
 def compile_contract(contract: "Contract") -> CompiledContract:
-    """Compile a contract to its model and its SQL types."""
+    """Compile a contract to its model and its SQL types; one that was compiled lately is not once more.
+
+    The assets ask for the types when they are defined, and the run that validates for the model.
+    """
+    return _compiled(_ByDigest(contract.digest(), contract))
+
+
+@lru_cache(maxsize=32)
+def _compiled(asked: _ByDigest) -> CompiledContract:
+    contract = asked.contract
     sql_types = {name: sql_type(contract.type_of(name), field) for name, field in contract.fields.items()}
     return CompiledContract(_model_of(contract), _model_of(contract, lenient=True), sql_types)
 

@@ -248,6 +248,16 @@ def test_the_model_is_named_like_the_kind_and_knows_the_fields() -> None:
     assert "required" not in compiled.lenient.model_json_schema()
 
 
+def test_a_contract_is_compiled_once_and_another_one_by_itself() -> None:
+    one = compile_contract(contract({"title": {}, "rank": {"type": "integer"}}))
+    assert compile_contract(contract({"title": {}, "rank": {"type": "integer"}})) is one
+    other = compile_contract(contract({"title": {"max_length": 3}, "rank": {"type": "integer"}}))
+    assert other is not one
+    other.model.model_validate({"title": "abc"})
+    with pytest.raises(ValidationError):
+        other.model.model_validate({"title": "abcd"})
+
+
 def test_the_json_schema_of_a_contract_explains_every_key() -> None:
     schema = Contract.model_json_schema()
     parts = [schema, *(schema["$defs"][name] for name in ("FieldSpec", "VersionSpec", "SchemaContract"))]
