@@ -51,8 +51,9 @@ def _asked_once(ask: Callable[..., Any]) -> Callable[..., Any]:
     known: dict[Hashable, Any] = {}
 
     def asked(connection: Connection, *about: Hashable, **options: Any) -> Any:  # noqa: ANN401 - SQLAlchemy's own
-        if not (answer := known.get(about)):
-            answer = known[about] = ask(connection, *about, **options)
+        table = about, options.get("schema")
+        if not (answer := known.get(table)):
+            answer = known[table] = ask(connection, *about, **options)
         return answer
 
     return asked

@@ -17,7 +17,7 @@ from tests.benchmarks.figures import Figures
 from tests.benchmarks.load import articles, goals, publish, report, runs, w1, w2, w3
 from tests.benchmarks.load.bench import COPY, DICT, FETCH, OURS, TUNED
 from tests.benchmarks.load.databases import layer_of
-from tests.benchmarks.load.settings import PEERS, SECTIONS, LoadSettings
+from tests.benchmarks.load.settings import PEER_MODES, SECTIONS, LoadSettings
 from tests.benchmarks.marked import replaced
 from tests.conftest import PROJECT
 
@@ -147,7 +147,7 @@ def test_the_sections_of_a_run_are_chosen_by_name_and_memory_only_when_asked_for
 
 
 def test_peers_are_measured_all_or_none_or_by_name() -> None:
-    assert LoadSettings().measured_peers == PEERS
+    assert LoadSettings().measured_peers == PEER_MODES
     assert LoadSettings(PEERS="no").measured_peers == ()
     assert LoadSettings(PEERS="tuned,rest").measured_peers == ("tuned", "rest")
     with pytest.raises(ValueError, match="yes, no, or some of dict, duckdb, tuned, rest"):

@@ -104,7 +104,7 @@ def test_a_connection_that_broke_within_a_run_is_replaced(
     keep_connections(on_postgres.instance)
     assert on_postgres.run("it", "a.csv").success
     broken = warehouse.execute(
-        "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = %s", (DATABASE,)
+        "select count(pg_terminate_backend(pid, 5000)) from pg_stat_activity where datname = %s", (DATABASE,)
     ).fetchone()
     assert broken is not None
     assert broken[0] > 0

@@ -8,11 +8,11 @@ from typing import Any
 from tests.benchmarks.figures import Figures
 from tests.benchmarks.load import articles, measured, sources
 from tests.benchmarks.load.databases import Databases
-from tests.benchmarks.load.settings import PEERS_PYTHON, LoadSettings
+from tests.benchmarks.load.settings import PEER_MODES, PEERS_PYTHON, LoadSettings
 
 OURS = "ours"
 DICT, DUCKDB, TUNED, REST = "dlt dict", "dlt duckdb", "dlt tuned", "dlt rest_api"
-PEERS = {DICT: "dict", DUCKDB: "duckdb", TUNED: "tuned", REST: "rest"}
+PEERS = dict(zip((DICT, DUCKDB, TUNED, REST), PEER_MODES, strict=True))
 COPY, FETCH = "COPY", "bare fetch"
 
 

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SECTIONS = ("w1", "w2", "w3", "feed", "fixed", "backfill", "memory")
-PEERS = ("dict", "duckdb", "tuned", "rest")
+PEER_MODES = ("dict", "duckdb", "tuned", "rest")
 """The ways in which dlt loads."""
 PEERS_PYTHON = Path(__file__).parents[3] / ".venv-peers" / "bin" / "python"
 
@@ -51,15 +51,19 @@ class LoadSettings(BaseSettings):
     @field_validator("peers")
     @classmethod
     def _known_peers(cls, peers: str) -> str:
-        unknown = [name for name in _words(peers) if name not in PEERS]
+        unknown = [name for name in _words(peers) if name not in PEER_MODES]
         if peers not in {"yes", "no"} and (unknown or not _words(peers)):
-            raise ValueError(f"yes, no, or some of {', '.join(PEERS)}")
+            raise ValueError(f"yes, no, or some of {', '.join(PEER_MODES)}")
         return peers
 
     @property
     def measured_peers(self) -> tuple[str, ...]:
         """The peers that are measured too."""
-        return PEERS if self.peers == "yes" else tuple(name for name in PEERS if name in _words(self.peers))
+        return (
+            PEER_MODES
+            if self.peers == "yes"
+            else tuple(name for name in PEER_MODES if name in _words(self.peers))
+        )
 
     @property
     def sections(self) -> tuple[str, ...]:
